@@ -1,0 +1,13 @@
+//! The only code that touches storage: durable publish-if-absent, read, list, delete.
+//!
+//! `store` promises *publish if absent*, not rename, because S3 has none. A file is **staged** (invisible), then
+//! **published**: durable under its name or not there at all. On a local disk that is: temporary name in the lake's
+//! staging folder, write, fsync, rename without replacing, fsync the directory, and every new directory fsynced into
+//! its parent. On S3 it is an upload that completes.
+//!
+//! A **location** is a URI, literal to the byte: `file:///lake/warehouse/t/data/country=a+b%2F/x.parquet` names a
+//! directory `country=a+b%2F`. Nothing is ever URL-decoded.
+
+mod disk;
+
+pub use disk::{Disk, DiskFile, DiskLock, DiskRead, Stat};
