@@ -1,0 +1,4 @@
+//! The one integration binary: a list of its modules.
+
+#[allow(dead_code, reason = "each scenario uses its part of the kit")]
+mod kit;

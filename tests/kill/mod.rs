@@ -1,0 +1,78 @@
+//! Death at any instruction, by the release binary: killed at its n-th rename, fsync and unlink for n = 1, 2, 3 …
+//!
+//! A producer sends numbered records and sends a request again until it is answered, with the same idempotency key.
+//! Each time the daemon dies it is started again, to die one call later. At the end each number is in the table once.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::kit::daemon::{Daemon, lakectl, post};
+
+const RECORDS: u64 = 200_000;
+const PER_REQUEST: u64 = 1_000;
+const CALLS: &str = "rename,renameat,renameat2,fsync,fdatasync,unlink,unlinkat";
+
+fn body(request: u64) -> String {
+    let mut text = String::new();
+    for n in request * PER_REQUEST..(request + 1) * PER_REQUEST {
+        let country = ["TW", "JP", "KR", "SG"][(n % 4) as usize];
+        let (hour, minute, second) = (n / 3600 % 24, n / 60 % 60, n % 60);
+        let _ = writeln!(
+            text,
+            r#"{{"reading_id":"r{n}","user_id":"u{:03}","device_id":"d1","timestamp":"2025-03-{:02}T{hour:02}:{minute:02}:{second:02}Z","glucose_mg_dl":100,"country":"{country}","source":"cgm","trend":"flat"}}"#,
+            n % 500,
+            1 + n / 86_400,
+        );
+    }
+    text
+}
+
+fn strace(nth: u64) -> Vec<String> {
+    ["-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e"]
+        .into_iter()
+        .map(String::from)
+        .chain([format!("trace={CALLS}"), "-e".into(), format!("inject={CALLS}:signal=KILL:when={nth}")])
+        .collect()
+}
+
+/// Sends requests from `next` on until the daemon dies or all are answered; returns the first unanswered.
+fn produce(daemon: &Daemon, mut next: u64) -> u64 {
+    let url = format!("{}/ingest/glucose/cgm_readings", daemon.url);
+    while next < RECORDS / PER_REQUEST {
+        let key = format!("00000000-0000-7000-8000-{next:012}");
+        let headers = [("Content-Type", "application/x-ndjson"), ("Idempotency-Key", key.as_str())];
+        match post(&url, &headers, body(next).as_bytes()) {
+            Ok(answer) if answer.status == 200 => next += 1,
+            Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.body),
+            Err(_) => break,
+        }
+    }
+    next
+}
+
+fn counts(lake: &Path) -> String {
+    let sql = "select count(*) as n, count(distinct reading_id) as d from glucose.cgm_readings";
+    let lake = lake.to_str().expect("UTF-8 path");
+    lakectl(&["--lake", lake, "query", "--format", "csv", sql])
+}
+
+#[test]
+fn killed_at_every_nth_call_loses_and_doubles_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lake = folder.path().join("lake");
+    let (mut next, mut deaths) = (0, 0);
+    for nth in 1.. {
+        // A daemon that dies before it listens is a death like any other.
+        if let Ok(daemon) = Daemon::start_under("strace", &strace(nth), &lake) {
+            next = produce(&daemon, next);
+            if next == RECORDS / PER_REQUEST {
+                break;
+            }
+        }
+        deaths += 1;
+    }
+    assert!(deaths >= 20, "only {deaths} deaths: the sweep tried too little");
+    let daemon = Daemon::start(&lake).expect("the lake opens after all that");
+    assert!(daemon.stop(), "the daemon drains and ends well");
+    assert_eq!(counts(&lake).lines().nth(1), Some(format!("{RECORDS},{RECORDS}").as_str()));
+}

@@ -1,0 +1,147 @@
+//! A `laked` process on a free port of the loopback interface, ended with the test.
+//!
+//! The daemon's address is learnt from the line it logs when it listens, so nothing is polled and no port is guessed.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// The binary under test: from `LAKED_BIN_DIR` (the release build of `make test`), else this build's own.
+pub fn binary(name: &str) -> PathBuf {
+    let own = match name {
+        "laked" => env!("CARGO_BIN_EXE_laked"),
+        "lakectl" => env!("CARGO_BIN_EXE_lakectl"),
+        other => panic!("no binary {other}"),
+    };
+    match std::env::var_os("LAKED_BIN_DIR") {
+        Some(dir) => Path::new(&dir).join(name),
+        None => PathBuf::from(own),
+    }
+}
+
+/// A running daemon.
+pub struct Daemon {
+    child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    log: mpsc::Receiver<String>,
+}
+
+impl Daemon {
+    /// Starts `laked` on the lake; waits until it listens, or gives what it said when it ended before.
+    pub fn start(lake: &Path) -> Result<Daemon, String> {
+        let mut command = Command::new(binary("laked"));
+        command.args(arguments(lake));
+        Self::spawn(command)
+    }
+
+    /// The same under another program, as `strace …`.
+    pub fn start_under(program: &str, options: &[String], lake: &Path) -> Result<Daemon, String> {
+        let mut command = Command::new(program);
+        command.args(options).arg(binary("laked")).args(arguments(lake));
+        Self::spawn(command)
+    }
+
+    /// Starts a prepared command and reads its log until it listens.
+    pub fn spawn(mut command: Command) -> Result<Daemon, String> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start {command:?}: {error}"))?;
+        let stderr = child.stderr.take().ok_or("no stderr")?;
+        let log = lines_of(stderr);
+        let mut said = String::new();
+        loop {
+            match log.recv_timeout(Duration::from_secs(120)) {
+                Ok(line) => match address_in(&line) {
+                    Some(url) => return Ok(Daemon { child, url, log }),
+                    None => said.push_str(&(line + "\n")),
+                },
+                Err(_) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(said);
+                }
+            }
+        }
+    }
+
+    /// The process to signal: the daemon itself, not the program it runs under.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to drain and stop; returns whether it ended well.
+    pub fn stop(mut self) -> bool {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        self.child.wait().is_ok_and(|status| status.success())
+    }
+
+    /// Waits for it to end by itself and gives what it logged meanwhile.
+    pub fn wait(mut self) -> String {
+        let _ = self.child.wait();
+        self.log.iter().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn arguments(lake: &Path) -> Vec<std::ffi::OsString> {
+    vec!["--lake".into(), lake.into(), "--listen".into(), "127.0.0.1:0".into()]
+}
+
+fn lines_of(stderr: ChildStderr) -> mpsc::Receiver<String> {
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receive
+}
+
+fn address_in(line: &str) -> Option<String> {
+    let start = line.find("http://127.0.0.1:")?;
+    let rest = &line[start..];
+    let end = rest["http://".len()..].find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
+    Some(rest[..end.map_or(rest.len(), |at| at + "http://".len())].to_string())
+}
+
+/// Runs `lakectl` and gives its standard output; panics with its complaint if it fails.
+pub fn lakectl(arguments: &[&str]) -> String {
+    let output = Command::new(binary("lakectl")).args(arguments).output().expect("lakectl starts");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "lakectl {arguments:?}: {complaint}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// An answer to a request: status and body.
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+/// POSTs a body; `Err` where the connection broke, whatever the reason.
+pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, String> {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+    let mut request = ureq::Agent::new_with_config(config).post(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut response = request.send(body).map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    let mut reader = response.body_mut().as_reader();
+    reader.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    Ok(Answer { status: response.status().as_u16(), body: text })
+}

@@ -1,0 +1,3 @@
+//! What the scenarios share.
+
+pub mod daemon;
