@@ -72,6 +72,11 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Takes an exclusive advisory lock on a file, made if missing; `WouldBlock` if another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
 
+    /// How many files may be synced side by side; 1 keeps the order of calls the same in each run.
+    fn parallel_syncs(&self) -> usize {
+        8
+    }
+
     /// Reads a whole file.
     fn read(&self, path: &Path) -> io::Result<Bytes> {
         let file = self.open(path)?;

@@ -9,5 +9,14 @@
 //! directory `country=a+b%2F`. Nothing is ever URL-decoded.
 
 mod disk;
+mod file_io;
+mod local;
+mod location;
+mod os;
+mod staged;
 
 pub use disk::{Disk, DiskFile, DiskLock, DiskRead, Stat};
+pub use local::{Entry, Store, make_dirs, sync_parents};
+pub use location::{location_of, path_of};
+pub use os::OsDisk;
+pub use staged::Staged;

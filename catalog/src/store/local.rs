@@ -1,0 +1,333 @@
+//! The store: staging, publishing, reading, listing and deleting on a [`Disk`].
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::disk::{Disk, DiskRead};
+use super::location::{location_of, path_of};
+use super::staged::Staged;
+use crate::error::{Error, Kind, Result};
+use crate::system::System;
+
+/// Table storage; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    system: System,
+    staging: PathBuf,
+    instance: String,
+    staged: AtomicU64,
+}
+
+/// A file that [`Store::list`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its location.
+    pub location: String,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Its last modification.
+    pub modified: SystemTime,
+}
+
+fn failed(error: io::Error, operation: &'static str, location: &str) -> Error {
+    let cause = Error::from(error);
+    Error::new(cause.kind(), operation).with("location", location).because(cause)
+}
+
+impl Store {
+    /// A store on this machine's disk; `staging` holds files on their way and is swept now: what lies there was left
+    /// by a process that died. Only one process may use a staging folder at a time.
+    ///
+    /// # Errors
+    /// If the folder cannot be made or swept.
+    pub fn local(system: System, staging: PathBuf) -> Result<Store> {
+        make_dirs(system.disk.as_ref(), &staging).and_then(|fresh| sync_parents(system.disk.as_ref(), &fresh))?;
+        for (name, stat) in system.disk.list(&staging)? {
+            if stat.is_file {
+                system.disk.remove(&staging.join(name))?;
+            }
+        }
+        let instance = system.ids.uuid().simple().to_string();
+        Ok(Store { inner: Arc::new(Inner { system, staging, instance, staged: AtomicU64::new(0) }) })
+    }
+
+    /// The disk beneath.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.inner.system.disk
+    }
+
+    /// The seams it was opened with.
+    pub fn system(&self) -> &System {
+        &self.inner.system
+    }
+
+    /// A path in the staging folder that nobody else uses, for scratch files; swept at the next open.
+    pub fn scratch(&self) -> PathBuf {
+        let number = self.inner.staged.fetch_add(1, Ordering::Relaxed);
+        self.inner.staging.join(format!("{}-{number}", self.inner.instance))
+    }
+
+    /// Begins a file; nothing is at `location` until it is published.
+    ///
+    /// # Errors
+    /// `Invalid` for a location this store does not serve; storage errors.
+    pub fn stage(&self, location: &str) -> Result<Staged> {
+        let target = path_of(location)?;
+        let disk = self.disk().clone();
+        Staged::create(disk, location, target, self.scratch())
+            .map_err(|error| failed(error, "staging a file", location))
+    }
+
+    /// Publishes files: durable under their names when this returns, all of them or none.
+    ///
+    /// # Errors
+    /// `Exists` if a name is taken; storage errors. What had its name already loses it again.
+    pub fn publish(&self, mut files: Vec<Staged>) -> Result<()> {
+        let disk = self.disk().as_ref();
+        let mut folders = BTreeSet::new();
+        for folder in files.iter().map(Staged::folder).collect::<BTreeSet<_>>() {
+            let fresh =
+                make_dirs(disk, folder).map_err(|error| failed(error, "making a folder", &folder.to_string_lossy()))?;
+            folders.extend(fresh.iter().filter_map(|made| made.parent()).map(Path::to_path_buf));
+            folders.insert(folder.to_path_buf());
+        }
+        side_by_side(disk, &mut files, |file| {
+            file.sync().map_err(|error| failed(error, "making a file durable", &file.location))
+        })?;
+        let named = files.iter_mut().try_for_each(|file| {
+            file.rename().map_err(|error| failed(error, "publishing a file", &file.location))?;
+            file.disarm();
+            Ok(())
+        });
+        let mut folders: Vec<PathBuf> = folders.into_iter().collect();
+        let durable = named.and_then(|()| {
+            side_by_side(disk, &mut folders, |folder| {
+                disk.sync_dir(folder).map_err(|error| failed(error, "syncing a folder", &folder.to_string_lossy()))
+            })
+        });
+        if durable.is_err() {
+            for file in files.iter().filter(|file| file.temporary.as_os_str().is_empty()) {
+                let _ = disk.remove(&file.target);
+            }
+        }
+        durable
+    }
+
+    /// Stages, writes and publishes one file.
+    ///
+    /// # Errors
+    /// As [`Store::stage`] and [`Store::publish`].
+    pub fn put(&self, location: &str, bytes: &[u8]) -> Result<()> {
+        let mut file = self.stage(location)?;
+        file.write_all(bytes).map_err(|error| failed(error, "writing a file", location))?;
+        self.publish(vec![file])
+    }
+
+    /// Replaces a file at once for all readers, not durably: for hints that are repaired at start.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn replace(&self, location: &str, bytes: &[u8]) -> Result<()> {
+        let mut file = self.stage(location)?;
+        let replaced = file.write_all(bytes).and_then(|()| {
+            file.close();
+            make_dirs(self.disk().as_ref(), file.folder())?;
+            self.disk().rename(&file.temporary, &file.target)
+        });
+        replaced.map_err(|error| failed(error, "replacing a file", location))?;
+        file.disarm();
+        Ok(())
+    }
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// `NotFound`; storage errors.
+    pub fn read(&self, location: &str) -> Result<Bytes> {
+        self.disk().read(&path_of(location)?).map_err(|error| failed(error, "reading a file", location))
+    }
+
+    /// Opens a file for reading at any offset.
+    ///
+    /// # Errors
+    /// `NotFound`; storage errors.
+    pub fn open(&self, location: &str) -> Result<Box<dyn DiskRead>> {
+        self.disk().open(&path_of(location)?).map_err(|error| failed(error, "opening a file", location))
+    }
+
+    /// Reads a part of a file, shorter at its end.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for a range that does not fit memory; storage errors.
+    pub fn read_range(&self, location: &str, range: Range<u64>) -> Result<Bytes> {
+        let len = usize::try_from(range.end.saturating_sub(range.start))
+            .map_err(|_| Error::new(Kind::Invalid, "the range is too long").with("location", location))?;
+        let mut buffer = vec![0; len];
+        let read = self.open(location)?.read_at(range.start, &mut buffer);
+        buffer.truncate(read.map_err(|error| failed(error, "reading a file", location))?);
+        Ok(buffer.into())
+    }
+
+    /// A file's length in bytes.
+    ///
+    /// # Errors
+    /// `NotFound`; storage errors.
+    pub fn len(&self, location: &str) -> Result<u64> {
+        let stat =
+            self.disk().stat(&path_of(location)?).map_err(|error| failed(error, "looking at a file", location))?;
+        if stat.is_file {
+            Ok(stat.len)
+        } else {
+            Err(Error::new(Kind::NotFound, "not a file").with("location", location))
+        }
+    }
+
+    /// Every file below a folder, in order of location; none if the folder does not exist. Links are not followed.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn list(&self, folder: &str) -> Result<Vec<Entry>> {
+        let mut found = Vec::new();
+        let mut pending = vec![path_of(folder)?];
+        while let Some(path) = pending.pop() {
+            let entries = match self.disk().list(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                result => result.map_err(|error| failed(error, "listing a folder", folder))?,
+            };
+            for (name, stat) in entries {
+                let path = path.join(name);
+                if stat.is_dir {
+                    pending.push(path);
+                } else if stat.is_file {
+                    found.push(Entry { location: location_of(&path)?, len: stat.len, modified: stat.modified });
+                }
+            }
+        }
+        found.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(found)
+    }
+
+    /// Deletes a file; one that is not there is no error.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn delete(&self, location: &str) -> Result<()> {
+        match self.disk().remove(&path_of(location)?) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.map_err(|error| failed(error, "deleting a file", location)),
+        }
+    }
+
+    /// The path of a location on this machine's disk, for native readers.
+    pub fn local_path(&self, location: &str) -> Option<PathBuf> {
+        path_of(location).ok()
+    }
+}
+
+/// Makes a folder and what is missing above it; returns those made, outermost first.
+///
+/// # Errors
+/// Storage errors; a folder somebody else makes meanwhile is no error.
+pub fn make_dirs(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing = |path: &&Path| disk.stat(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let mut fresh: Vec<PathBuf> = folder.ancestors().take_while(missing).map(Path::to_path_buf).collect();
+    fresh.reverse();
+    for path in &fresh {
+        match disk.make_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+    }
+    Ok(fresh)
+}
+
+/// Makes the directory entries of fresh folders durable in their parents.
+///
+/// # Errors
+/// Storage errors.
+pub fn sync_parents(disk: &dyn Disk, fresh: &[PathBuf]) -> io::Result<()> {
+    fresh.iter().filter_map(|folder| folder.parent()).try_for_each(|parent| disk.sync_dir(parent))
+}
+
+/// Runs `work` over the items on a bounded number of threads; the first error wins.
+fn side_by_side<T: Send>(disk: &dyn Disk, items: &mut [T], work: impl Fn(&mut T) -> Result<()> + Sync) -> Result<()> {
+    let threads = disk.parallel_syncs().clamp(1, items.len().max(1));
+    if threads == 1 {
+        return items.iter_mut().try_for_each(work);
+    }
+    let share = items.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let work = &work;
+        let running: Vec<_> =
+            items.chunks_mut(share).map(|chunk| scope.spawn(move || chunk.iter_mut().try_for_each(work))).collect();
+        let mut outcome = Ok(());
+        for thread in running {
+            let result = thread.join().unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a sync thread panicked")));
+            outcome = outcome.and(result);
+        }
+        outcome
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store, String) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::local(System::real(), folder.path().join("staging")).expect("opens");
+        let base = location_of(folder.path()).expect("UTF-8");
+        (folder, store, base)
+    }
+
+    #[test]
+    fn what_is_published_is_there_and_is_never_replaced() {
+        let (_folder, store, base) = store();
+        let location = format!("{base}/t/country=a+b%2F/x.bin");
+        store.put(&location, b"first").expect("publishes");
+        assert_eq!(store.put(&location, b"second").expect_err("taken").kind(), Kind::Exists);
+        assert_eq!(store.read(&location).expect("reads").as_ref(), b"first");
+        assert_eq!(store.read_range(&location, 1..3).expect("reads").as_ref(), b"ir");
+        assert_eq!(store.list(&base).expect("lists").len(), 1, "no temporary file is left");
+        store.replace(&location, b"third").expect("replaces");
+        assert_eq!(store.len(&location).expect("is there"), 5);
+        store.delete(&location).and_then(|()| store.delete(&location)).expect("deletes, twice");
+        assert_eq!(store.read(&location).expect_err("gone").kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn several_are_published_together_or_not_at_all() {
+        let (_folder, store, base) = store();
+        let name = |n: u32| format!("{base}/t/p={}/{n}", n % 3);
+        store.put(&name(7), b"here").expect("publishes");
+        let stage = |range: std::ops::Range<u32>| -> Vec<Staged> {
+            range.map(|n| store.stage(&name(n)).expect("stages")).collect()
+        };
+        assert_eq!(store.publish(stage(0..20)).expect_err("7 is taken").kind(), Kind::Exists);
+        assert_eq!(store.list(&base).expect("lists").len(), 1, "the others are gone again");
+        store.publish(stage(20..40)).expect("publishes");
+        assert_eq!(store.list(&base).expect("lists").len(), 21);
+    }
+
+    #[test]
+    fn opening_sweeps_what_a_dead_process_staged() {
+        let (folder, store, base) = store();
+        std::mem::forget(store.stage(&format!("{base}/t/x")).expect("stages"));
+        let staging = folder.path().join("staging");
+        assert_eq!(store.disk().list(&staging).expect("lists").len(), 1);
+        let again = Store::local(System::real(), staging.clone()).expect("opens");
+        assert_eq!(again.disk().list(&staging).expect("lists").len(), 0);
+    }
+}
