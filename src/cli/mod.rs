@@ -1,1 +1,3 @@
-//! (skeleton: being written)
+//! One file for each command of `lakectl`.
+
+pub mod sample;
