@@ -98,7 +98,7 @@ struct Market {
 #[derive(Args, Debug)]
 struct Gdp {
     /// Years from 1960.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=240))]
     years: u32,
     #[command(flatten)]
     target: Target,

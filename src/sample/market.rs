@@ -82,17 +82,13 @@ fn stock(symbol: u32) -> String {
 fn pair(symbol: u32) -> String {
     const COINS: [&str; 8] = ["BTC", "ETH", "SOL", "XRP", "ADA", "DOT", "LTC", "BNB"];
     match symbol as usize / COINS.len() {
-        0 => format!("{}USDT", COINS[symbol as usize]),
-        round => format!("{}{round}USDT", COINS[symbol as usize % COINS.len()]),
+        0 => format!("{}/USDT", COINS[symbol as usize]),
+        round => format!("{}{round}/USDT", COINS[symbol as usize % COINS.len()]),
     }
 }
 
 fn field(name: &str, kind: DataType) -> Field {
     Field::new(name, kind, true)
-}
-
-fn time_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 fn decimals(hundredths: Vec<i64>) -> ArrayRef {
@@ -168,11 +164,7 @@ pub fn ohlcv(options: Options) -> Result<Batches> {
     let length = length.ok_or_else(|| {
         Error::new(Kind::Invalid, "no such timeframe: say 1m, 1h or 1d").with("timeframe", &options.timeframe)
     })?;
-    let floats = ["open", "high", "low", "close", "volume"].map(|name| field(name, DataType::Float64));
-    let mut fields = vec![field("symbol", DataType::Utf8), field("timeframe", DataType::Utf8)];
-    fields.push(field("timestamp", time_type()));
-    fields.extend(floats);
-    Ok(options.each_symbol(Arc::new(Schema::new(fields)), move |options, symbol| candles(options, symbol, length)))
+    Ok(options.each_symbol(candle_schema(), move |options, symbol| candles(options, symbol, length)))
 }
 
 fn candles(options: &Options, symbol: u32, length: i64) -> Vec<ArrayRef> {
@@ -188,34 +180,45 @@ fn candles(options: &Options, symbol: u32, length: i64) -> Vec<ArrayRef> {
         let values = [open, high, low, close, volume].map(|value| value as f64 / 100.0);
         columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
     }
-    let times = (0..count as i64).map(|i| options.start + i * length);
+    candle_arrays(pair(symbol), &options.timeframe, (options.start, length), columns)
+}
+
+/// Funding rates of perpetual futures, one in eight hours, in the columns of candles.
+pub fn funding_rates(options: Options) -> Batches {
+    let symbol = |symbol: u32| format!("{}:USDT", pair(symbol));
+    options.each_symbol(candle_schema(), move |options, number| {
+        let mut random = Random::new(options.seed.wrapping_add(11), u64::from(number));
+        let count = options.days as usize * 3;
+        let mut columns: [Vec<f64>; 5] = std::array::from_fn(|_| Vec::with_capacity(count));
+        for _ in 0..count {
+            let (open, close) = (random.between(-75, 100), random.between(-75, 100));
+            let (high, low) = (open.max(close) + random.between(0, 20), open.min(close) - random.between(0, 20));
+            let rates = [open, high, low, close].map(|rate| rate as f64 / 100_000.0);
+            let volume = random.between(1_000_000, 900_000_000) as f64;
+            columns.iter_mut().zip(rates.into_iter().chain([volume])).for_each(|(column, value)| column.push(value));
+        }
+        candle_arrays(symbol(number), "8h", (options.start, DAY_MICROS / 3), columns)
+    })
+}
+
+fn candle_schema() -> SchemaRef {
+    let mut fields = vec![field("symbol", DataType::Utf8), field("timeframe", DataType::Utf8)];
+    fields.push(field("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))));
+    fields.extend(["open", "high", "low", "close", "volume"].map(|name| field(name, DataType::Float64)));
+    Arc::new(Schema::new(fields))
+}
+
+/// Columns of one symbol's candles; `every` is the first candle's time and the time from one to the next.
+fn candle_arrays(symbol: String, timeframe: &str, every: (i64, i64), columns: [Vec<f64>; 5]) -> Vec<ArrayRef> {
+    let count = columns[0].len();
+    let times = (0..count as i64).map(|i| every.0 + i * every.1);
     let mut arrays = vec![
-        names(pair(symbol), count),
-        names(options.timeframe.clone(), count),
+        names(symbol, count),
+        names(timeframe.to_string(), count),
         Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")) as ArrayRef,
     ];
     arrays.extend(columns.map(|column| Arc::new(Float64Array::from(column)) as ArrayRef));
     arrays
-}
-
-/// Funding rates, one in eight hours: `symbol`, `timestamp`, `rate`.
-pub fn funding_rates(options: Options) -> Batches {
-    let schema = Arc::new(Schema::new(vec![
-        field("symbol", DataType::Utf8),
-        field("timestamp", time_type()),
-        field("rate", DataType::Float64),
-    ]));
-    options.each_symbol(schema, |options, symbol| {
-        let mut random = Random::new(options.seed.wrapping_add(11), u64::from(symbol));
-        let count = options.days as usize * 3;
-        let times = (0..count as i64).map(|i| options.start + i * (DAY_MICROS / 3));
-        let rates = (0..count).map(|_| random.between(-75, 100) as f64 / 100_000.0);
-        vec![
-            names(pair(symbol), count),
-            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
-            Arc::new(Float64Array::from_iter_values(rates)),
-        ]
-    })
 }
 
 #[cfg(test)]

@@ -49,3 +49,30 @@ fn batch(schema: &SchemaRef, columns: Vec<arrow::array::ArrayRef>) -> Result<Rec
             .because(error)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_shipped_contract_has_a_sample_with_its_fields() {
+        let start = 1_782_518_400_000_000;
+        let market = market::Options { symbols: 1, days: 7, brokers: 1, timeframe: "1d".into(), seed: 1, start };
+        for contract in crate::contract::shipped() {
+            let sample = match contract.ident().name() {
+                "cgm_readings" => cgm::batch::schema(),
+                "broker_tx" => market::broker_tx(market.clone()).schema(),
+                "prices" => market::prices(market.clone()).schema(),
+                "ohlcv" => market::ohlcv(market.clone()).expect("valid").schema(),
+                "funding_rates" => market::funding_rates(market.clone()).schema(),
+                "gdp" => world::gdp(1, 1).schema(),
+                other => panic!("{other} has no sample"),
+            };
+            let wanted: BTreeSet<&str> = contract.fields().iter().map(|field| field.name.as_str()).collect();
+            let given: BTreeSet<&str> = sample.fields().iter().map(|field| field.name().as_str()).collect();
+            assert_eq!(given, wanted, "{}", contract.ident());
+        }
+    }
+}
