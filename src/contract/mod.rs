@@ -48,6 +48,7 @@
 //!
 //! A float or double refuses NaN and the infinities (`nan`) unless the field says `nan = true`; no range holds NaN.
 
+mod check;
 mod code;
 mod field;
 mod parse;
@@ -65,9 +66,10 @@ use iceberg::TableIdent;
 use iceberg::spec::{Schema, SortOrder, UnboundPartitionSpec};
 use sha2::{Digest, Sha256};
 
+pub use self::check::Verdict;
 pub use self::code::Code;
 pub use self::field::{Field, Length, Limits, Pattern, Range, Values};
-pub use self::parse::{Problem, known, parse as problems, partition_spec, sort_order};
+pub use self::parse::{Problem, known, natural, parse as problems, partition_spec, sort_order};
 pub use self::shipped::{JSON_SCHEMA, SHIPPED, load, load_dir, shipped};
 pub use self::types::{FieldType, TYPES};
 use crate::error::Result;
