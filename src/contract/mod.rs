@@ -50,6 +50,7 @@
 
 mod check;
 mod code;
+mod evolve;
 mod field;
 mod parse;
 mod shipped;
@@ -68,6 +69,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::check::Verdict;
 pub use self::code::Code;
+pub use self::evolve::{Difference, Judgement, diff, judge};
 pub use self::field::{Field, Length, Limits, Pattern, Range, Values};
 pub use self::parse::{Problem, known, natural, parse as problems, partition_spec, sort_order};
 pub use self::shipped::{JSON_SCHEMA, SHIPPED, load, load_dir, shipped};
