@@ -125,3 +125,10 @@ impl From<std::io::Error> for Error {
         Error::new(kind, "storage").because(error)
     }
 }
+
+impl Error {
+    /// Whether the context names such a thing: a table, a namespace.
+    pub fn concerns(&self, key: &str) -> bool {
+        self.context.iter().any(|(name, _)| *name == key)
+    }
+}

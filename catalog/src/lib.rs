@@ -3,8 +3,16 @@
 //! This crate knows nothing of ingestion, contracts or maintenance: it also runs alone. The daemon plugs its rules in
 //! through [`Guard`], and shares [`store`] and [`system`].
 
+mod catalog;
 pub mod error;
+mod hint;
+pub mod rest;
+mod state;
 pub mod store;
 pub mod system;
+mod table;
 
+pub use catalog::{Catalog, Settings};
 pub use error::{Error, Kind, Result};
+pub use state::{Database, State};
+pub use table::{Change, CreateTable, Guard, Origin, Outcome, Proposal, Table};

@@ -1,0 +1,29 @@
+//! The version hint: a table that can be read from its folder alone.
+//!
+//! `<table>/metadata/version-hint.text` holds the name of the current metadata file without `.metadata.json`, as
+//! `00012-<uuid>`, which DuckDB's `iceberg_scan` completes to a file name. It follows each commit under the table's
+//! lock, so it never moves backwards; it is not fsynced, and repaired at start.
+
+use crate::store::Store;
+use crate::table::Table;
+
+const SUFFIX: &str = ".metadata.json";
+
+/// The number in a metadata file's name.
+pub fn version(metadata_location: &str) -> Option<u64> {
+    let name = metadata_location.rsplit('/').next()?;
+    name.split('-').next()?.trim_start_matches('v').split('.').next()?.parse().ok()
+}
+
+/// Writes the hint if it is not there already. Readers of the folder then lag; nobody else notices a failure.
+pub fn follow(store: &Store, table: &Table) {
+    let Some((folder, name)) = table.metadata_location.rsplit_once('/') else { return };
+    let Some(stem) = name.strip_suffix(SUFFIX) else { return };
+    let location = format!("{folder}/version-hint.text");
+    if store.read(&location).is_ok_and(|held| held == stem) {
+        return;
+    }
+    if let Err(error) = store.replace(&location, stem.as_bytes()) {
+        tracing::warn!(table = %table.ident, %error, "the version hint lags behind; it is repaired at the next commit or start");
+    }
+}

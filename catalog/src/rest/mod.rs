@@ -1,0 +1,132 @@
+//! The Iceberg REST catalog protocol over [`Catalog`].
+//!
+//! Wire form: JSON as the Iceberg REST OpenAPI document says; errors are `{"error": {message, type, code}}`. A
+//! namespace's levels are joined by U+001F in a path. Handlers do nothing but read the request, call the catalog on a
+//! blocking thread (it writes files and SQLite) and shape the answer.
+//!
+//! Clients differ from the document: absent and null fields mean the same, `purgeRequested` comes with a capital, an
+//! empty `pageToken` asks for the first page, and an `Authorization` header may say nothing useful.
+
+mod answer;
+mod namespaces;
+mod purge;
+mod tables;
+
+use std::collections::HashMap;
+
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use iceberg::{NamespaceIdent, TableIdent};
+use serde_json::json;
+
+use crate::catalog::Catalog;
+use crate::error::{Error, Kind, Result};
+use answer::Failure;
+
+/// Largest request body in bytes: a commit of some ten thousand snapshots' worth of updates.
+const BODY_LIMIT: usize = 64 << 20;
+
+/// What a handler answers.
+type Answer = std::result::Result<axum::response::Response, Failure>;
+
+/// Parameters after the question mark.
+type Parameters = Query<HashMap<String, String>>;
+
+/// The endpoints served, as `/v1/config` lists them.
+const ENDPOINTS: &[&str] = &[
+    "GET /v1/config",
+    "GET /v1/{prefix}/namespaces",
+    "POST /v1/{prefix}/namespaces",
+    "GET /v1/{prefix}/namespaces/{namespace}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}",
+    "DELETE /v1/{prefix}/namespaces/{namespace}",
+    "POST /v1/{prefix}/namespaces/{namespace}/properties",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "DELETE /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "POST /v1/{prefix}/namespaces/{namespace}/register",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
+    "POST /v1/{prefix}/tables/rename",
+    "POST /v1/{prefix}/transactions/commit",
+];
+
+/// The routes below `/v1`.
+pub fn router(catalog: Catalog) -> Router {
+    Router::new()
+        .route("/v1/config", get(config))
+        .route("/v1/namespaces", get(namespaces::list).post(namespaces::create))
+        .route("/v1/namespaces/{namespace}", get(namespaces::load).delete(namespaces::remove))
+        .route("/v1/namespaces/{namespace}/properties", post(namespaces::update))
+        .route("/v1/namespaces/{namespace}/tables", get(tables::list).post(tables::create))
+        .route("/v1/namespaces/{namespace}/register", post(tables::register))
+        .route(
+            "/v1/namespaces/{namespace}/tables/{table}",
+            get(tables::load).head(tables::exists).post(tables::commit).delete(tables::remove),
+        )
+        .route("/v1/namespaces/{namespace}/tables/{table}/metrics", post(tables::report))
+        .route("/v1/tables/rename", post(tables::rename))
+        .route("/v1/transactions/commit", post(tables::commit_all))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(catalog)
+}
+
+async fn config(State(catalog): State<Catalog>) -> impl IntoResponse {
+    Json(json!({
+        "defaults": { "warehouse-location": catalog.warehouse() },
+        "overrides": {},
+        "endpoints": ENDPOINTS,
+    }))
+}
+
+/// Runs the catalog's work where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> std::result::Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Failure::from),
+        Err(error) => Err(Failure::from(Error::new(Kind::Internal, "a request's work panicked").because(error))),
+    }
+}
+
+fn namespace_of(text: &str) -> Result<NamespaceIdent> {
+    let levels: Vec<&str> = text.split('\u{1f}').collect();
+    if levels.iter().any(|level| level.is_empty()) {
+        return Err(Error::new(Kind::Invalid, "a namespace has no empty level").with("namespace", text));
+    }
+    NamespaceIdent::from_strs(levels).map_err(|error| Error::new(Kind::Invalid, "not a namespace").because(error))
+}
+
+fn table_of(Path((namespace, table)): Path<(String, String)>) -> Result<TableIdent> {
+    Ok(TableIdent::new(namespace_of(&namespace)?, table))
+}
+
+/// Reads a JSON body; the message says what does not fit and where.
+fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body)
+        .map_err(|error| Error::new(Kind::Invalid, "the request body does not fit").because(error))
+}
+
+/// A page of names: `pageToken` is the last name of the page before, `pageSize` bounds the page.
+fn page<T>(
+    items: Vec<T>,
+    parameters: &HashMap<String, String>,
+    name: impl Fn(&T) -> String,
+) -> (Vec<T>, Option<String>) {
+    let size = parameters.get("pageSize").and_then(|size| size.parse::<usize>().ok()).filter(|&size| size > 0);
+    let after = parameters.get("pageToken").filter(|token| !token.is_empty());
+    let mut rest: Vec<T> = items.into_iter().filter(|item| after.is_none_or(|after| name(item) > *after)).collect();
+    let Some(size) = size.filter(|&size| rest.len() > size) else { return (rest, None) };
+    rest.truncate(size);
+    let token = rest.last().map(name);
+    (rest, token)
+}
+
+fn no_content() -> axum::response::Response {
+    StatusCode::NO_CONTENT.into_response()
+}

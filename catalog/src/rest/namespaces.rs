@@ -1,0 +1,94 @@
+//! Namespaces: list, create, load, update, drop.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::response::IntoResponse;
+use iceberg::NamespaceIdent;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, Parameters, blocking, namespace_of, no_content, page, parse};
+use crate::catalog::Catalog;
+use crate::error::{Error, Kind};
+
+#[derive(Deserialize)]
+struct Create {
+    namespace: Vec<String>,
+    #[serde(default)]
+    properties: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Update {
+    #[serde(default)]
+    removals: Option<Vec<String>>,
+    #[serde(default)]
+    updates: Option<BTreeMap<String, String>>,
+}
+
+/// GET /v1/namespaces
+pub async fn list(State(catalog): State<Catalog>, Query(parameters): Parameters) -> Answer {
+    let parent =
+        parameters.get("parent").filter(|parent| !parent.is_empty()).map(|text| namespace_of(text)).transpose()?;
+    let asked = parent.clone();
+    let all = blocking(move || {
+        if let Some(parent) = &asked {
+            catalog.namespace(parent)?;
+        }
+        catalog.list_namespaces()
+    })
+    .await?;
+    let children = all.into_iter().filter(|namespace| namespace.parent() == parent).collect();
+    let (found, token) = page(children, &parameters, |namespace: &NamespaceIdent| namespace.join("\u{1f}"));
+    Ok(Json(json!({ "namespaces": found, "next-page-token": token })).into_response())
+}
+
+/// POST /v1/namespaces
+pub async fn create(State(catalog): State<Catalog>, body: Bytes) -> Answer {
+    let request: Create = parse(&body)?;
+    let namespace = NamespaceIdent::from_vec(request.namespace)
+        .map_err(|error| Error::new(Kind::Invalid, "not a namespace").because(error))?;
+    let created = blocking(move || {
+        catalog.create_namespace(&namespace, request.properties.unwrap_or_default())?;
+        Ok(json!({ "namespace": namespace, "properties": catalog.namespace(&namespace)? }))
+    });
+    Ok(Json(created.await?).into_response())
+}
+
+/// GET and HEAD /v1/namespaces/{namespace}
+pub async fn load(State(catalog): State<Catalog>, Path(namespace): Path<String>) -> Answer {
+    let namespace = namespace_of(&namespace)?;
+    let found = blocking(move || Ok(json!({ "properties": catalog.namespace(&namespace)?, "namespace": namespace })));
+    Ok(Json(found.await?).into_response())
+}
+
+/// DELETE /v1/namespaces/{namespace}
+pub async fn remove(State(catalog): State<Catalog>, Path(namespace): Path<String>) -> Answer {
+    let namespace = namespace_of(&namespace)?;
+    blocking(move || catalog.drop_namespace(&namespace)).await?;
+    Ok(no_content())
+}
+
+/// POST /v1/namespaces/{namespace}/properties
+pub async fn update(State(catalog): State<Catalog>, Path(namespace): Path<String>, body: Bytes) -> Answer {
+    let namespace = namespace_of(&namespace)?;
+    let request: Update = parse(&body)?;
+    let (removals, updates) = (request.removals.unwrap_or_default(), request.updates.unwrap_or_default());
+    if let Some(both) = removals.iter().find(|key| updates.contains_key(*key)) {
+        let message = format!("the property '{both}' is both set and removed: choose one");
+        return Err(super::Failure::unprocessable(message));
+    }
+    let answer = blocking(move || {
+        let mut properties = catalog.namespace(&namespace)?;
+        let (removed, missing): (Vec<_>, Vec<_>) =
+            removals.into_iter().partition(|key| properties.remove(key).is_some());
+        let updated: Vec<String> = updates.keys().cloned().collect();
+        properties.extend(updates);
+        catalog.set_namespace(&namespace, &properties)?;
+        Ok(json!({ "updated": updated, "removed": removed, "missing": missing }))
+    });
+    Ok(Json(answer.await?).into_response())
+}
