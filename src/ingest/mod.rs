@@ -6,4 +6,6 @@
 pub mod durable;
 pub mod entry;
 pub mod epoch;
+pub mod inbox;
+pub mod quarantine;
 pub mod spool;

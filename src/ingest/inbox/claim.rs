@@ -118,9 +118,7 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Result<(Vec<Claim>, Vec<u64>)> {
             Some(claim) => {
                 let bytes = disk.read(&path).map_err(|e| Error::from(e).with("file", path.display()))?;
                 let record = serde_json::from_slice(&bytes).map_err(|e| {
-                    Error::new(Kind::Corrupt, "a claim's record cannot be read")
-                        .with("file", path.display())
-                        .because(e)
+                    Error::new(Kind::Corrupt, "a claim's record cannot be read").with("file", path.display()).because(e)
                 })?;
                 claim.record = Some(record);
             }

@@ -239,9 +239,10 @@ impl Inbox {
     pub fn duplicate_of(&self, hash: &str, entry: u64) -> Option<u64> {
         let state = self.lock();
         self.place.once.then_some(())?;
-        let pending = state.claims.range(..entry).find_map(|(e, c)| {
-            c.record.as_ref().filter(|r| r.hash == hash && r.fate == Fate::Ingest).map(|_| *e)
-        });
+        let pending = state
+            .claims
+            .range(..entry)
+            .find_map(|(e, c)| c.record.as_ref().filter(|r| r.hash == hash && r.fate == Fate::Ingest).map(|_| *e));
         pending.or_else(|| state.hashes.other(hash, entry, self.place.system.clock.now_ms()))
     }
 
@@ -258,7 +259,8 @@ impl Inbox {
     pub fn fail(&self, claim: &Claim, reason: &str, detail: serde_json::Value) -> Result<()> {
         let at_ms = self.place.system.clock.now_ms();
         let name = claim.name.to_string_lossy().into_owned();
-        let reason_file = json!({ "file": name, "entry": claim.entry, "reason": reason, "at_ms": at_ms, "detail": detail });
+        let reason_file =
+            json!({ "file": name, "entry": claim.entry, "reason": reason, "at_ms": at_ms, "detail": detail });
         let target = self.file_away("failed", claim)?;
         if let Some(target) = target {
             let mut beside = target.into_os_string();

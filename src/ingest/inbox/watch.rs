@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use laked_catalog::system::Clock;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
@@ -31,7 +32,7 @@ pub struct Watch {
 
 impl Watch {
     /// Watches and sweeps `inboxes`; files are looked at again after `settle`.
-    pub fn start(inboxes: Vec<Arc<Inbox>>, settle: Duration) -> Result<Watch> {
+    pub fn start(inboxes: Vec<Arc<Inbox>>, settle: Duration, clock: Arc<dyn Clock>) -> Result<Watch> {
         let (sender, receiver) = sync_channel(1024);
         let events = sender.clone();
         // A full channel drops events: the interval makes up for it.
@@ -52,7 +53,7 @@ impl Watch {
         }
         let thread = std::thread::Builder::new()
             .name("inbox".into())
-            .spawn(move || sweep(&inboxes, &receiver, settle, watcher.ok()))
+            .spawn(move || sweep(&inboxes, &receiver, settle, clock.as_ref(), watcher.ok()))
             .map_err(Error::from)?;
         Ok(Watch { stop: sender, thread: Some(thread) })
     }
@@ -67,7 +68,13 @@ impl Drop for Watch {
     }
 }
 
-fn sweep(inboxes: &[Arc<Inbox>], told: &Receiver<Told>, settle: Duration, watcher: Option<RecommendedWatcher>) {
+fn sweep(
+    inboxes: &[Arc<Inbox>],
+    told: &Receiver<Told>,
+    settle: Duration,
+    clock: &dyn Clock,
+    watcher: Option<RecommendedWatcher>,
+) {
     let by_folder: BTreeMap<PathBuf, &Arc<Inbox>> =
         inboxes.iter().map(|inbox| (inbox.folder().to_owned(), inbox)).collect();
     loop {
@@ -82,25 +89,35 @@ fn sweep(inboxes: &[Arc<Inbox>], told: &Receiver<Told>, settle: Duration, watche
             }
         }
         let wait = if waiting { settle.min(INTERVAL) } else { INTERVAL };
-        match told.recv_timeout(wait) {
-            Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(Told::Event(event)) => {
-                note(&by_folder, &event);
-                while let Ok(more) = told.try_recv() {
-                    match more {
-                        Told::Stop => return,
-                        Told::Event(event) => note(&by_folder, &event),
-                    }
-                }
-            }
+        if !listen(&by_folder, told, wait, clock) {
+            break;
         }
     }
     drop(watcher);
 }
 
+/// Listens until a file is whole by an event, or `wait` is over; false to stop. A file that is being written makes
+/// events all the time, and they must neither cause a scan each nor keep off the next one.
+fn listen(
+    by_folder: &BTreeMap<PathBuf, &Arc<Inbox>>,
+    told: &Receiver<Told>,
+    wait: Duration,
+    clock: &dyn Clock,
+) -> bool {
+    let until = clock.monotonic() + wait;
+    let mut dirty = false;
+    loop {
+        let left = if dirty { Duration::ZERO } else { until.saturating_sub(clock.monotonic()) };
+        match told.recv_timeout(left) {
+            Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => return true,
+            Ok(Told::Event(event)) => dirty |= note(by_folder, &event),
+        }
+    }
+}
+
 /// Files whose writer closed them, or that were renamed into place, need no second look.
-fn note(by_folder: &BTreeMap<PathBuf, &Arc<Inbox>>, event: &Event) {
+fn note(by_folder: &BTreeMap<PathBuf, &Arc<Inbox>>, event: &Event) -> bool {
     let closed = matches!(
         event.kind,
         EventKind::Access(AccessKind::Close(AccessMode::Write))
@@ -112,4 +129,5 @@ fn note(by_folder: &BTreeMap<PathBuf, &Arc<Inbox>>, event: &Event) {
             inbox.closed_by_writer(name);
         }
     }
+    closed
 }

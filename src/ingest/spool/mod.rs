@@ -26,6 +26,8 @@ mod log;
 mod scan;
 mod segment;
 mod spill;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

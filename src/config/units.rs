@@ -1,0 +1,123 @@
+//! Values with a unit: `"5s"`, `"256MiB"`.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+const AGES: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const SIZES: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+
+/// A length of time, as `"500ms"`, `"5s"`, `"10m"`, `"24h"` or `"7d"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age(u64);
+
+/// A number of bytes, as `"512KiB"`, `"256MiB"` or `"4GiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(u64);
+
+impl Age {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Age {
+        Age(seconds * 1000)
+    }
+
+    /// As the standard library has it.
+    pub fn get(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl Size {
+    /// So many MiB.
+    pub const fn mib(mib: u64) -> Size {
+        Size(mib << 20)
+    }
+
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// In bytes, for memory.
+    pub fn in_memory(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start();
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn print(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> fmt::Result {
+    let whole = units.iter().filter(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
+    match whole.max_by_key(|(_, factor)| *factor) {
+        Some((name, factor)) => write!(f, "{}{name}", value / factor),
+        None => write!(f, "0{}", units[0].0),
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print(f, self.0, &AGES)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print(f, self.0, &SIZES)
+    }
+}
+
+impl Serialize for Age {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Age {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wanted = || {
+            D::Error::custom(format!(
+                "'{text}' is no length of time; write \"500ms\", \"5s\", \"10m\", \"24h\" or \"7d\""
+            ))
+        };
+        parse(&text, &AGES).map(Age).ok_or_else(wanted)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wanted = || D::Error::custom(format!("'{text}' is no size; write \"512KiB\", \"256MiB\" or \"4GiB\""));
+        parse(&text, &SIZES).map(Size).ok_or_else(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_read_and_written() {
+        assert_eq!(parse("5s", &AGES), Some(5000));
+        assert_eq!(parse("256 MiB", &SIZES), Some(256 << 20));
+        assert_eq!(parse("5", &AGES), None);
+        assert_eq!(parse("5 weeks", &AGES), None);
+        assert_eq!(Age::seconds(90).to_string(), "90s");
+        assert_eq!(Age::seconds(24 * 3600).to_string(), "1d");
+        assert_eq!(Size::mib(4096).to_string(), "4GiB");
+    }
+}
