@@ -1,0 +1,261 @@
+//! Encodes one Parquet file, a whole row group at a time.
+//!
+//! A row group's rows are all in memory as slices before any is encoded. So each column's encoding is chosen by
+//! looking at a sample of it, and the columns are encoded one after the other: what an open file holds between row
+//! groups is its footer, and while one is written a single column's pages.
+//!
+//! | column | few distinct values | many |
+//! |---|---|---|
+//! | strings, binaries | dictionary | plain |
+//! | integers, dates, times, decimals up to 18 digits | dictionary | DELTA_BINARY_PACKED |
+//! | floats | dictionary | BYTE_STREAM_SPLIT |
+//!
+//! The embedded Arrow schema is left out: field ids are in the Parquet schema, and readers take types from the table.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::{Encoding, Type as PhysicalType};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{RowGroupMetaData, RowGroupMetaDataPtr};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
+
+use super::layout::Layout;
+use super::settings::MetricsMode;
+use super::sort::Folded;
+use crate::error::{Error, Kind, Result};
+
+/// Rows looked at to choose an encoding.
+const SAMPLE: usize = 1_024;
+/// A column is of many values if more than one sampled value in this many is a new one.
+const MANY: usize = 3;
+/// Statistics of strings are cut at this length unless the manifest shall tell more.
+const STATISTICS_LENGTH: usize = 64;
+
+/// What all files of a table have in common.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub layout: Layout,
+    pub schema: SchemaDescPtr,
+    /// For each leaf the top-level column it belongs to.
+    pub roots: Vec<usize>,
+}
+
+impl Shape {
+    pub fn new(layout: Layout) -> Result<Self> {
+        let converter = ArrowSchemaConverter::new().schema_root("table");
+        let schema: SchemaDescriptor = converter.convert(&layout.inner.arrow).map_err(|e| failed(&e.to_string()))?;
+        let roots = (0..schema.num_columns()).map(|leaf| schema.get_column_root_idx(leaf)).collect();
+        Ok(Self { layout, schema: Arc::new(schema), roots })
+    }
+
+    /// The Iceberg field id of a leaf.
+    pub fn field_id(&self, leaf: usize) -> Option<i32> {
+        let info = self.schema.column(leaf).self_type().get_basic_info().clone();
+        info.has_id().then(|| info.id())
+    }
+}
+
+fn failed(cause: &str) -> Error {
+    Error::new(Kind::Internal, "a Parquet file cannot be encoded").because(cause.to_owned())
+}
+
+/// An error of the Parquet writer; one of the file beneath keeps its kind.
+fn parquet_error(error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
+            Ok(io) => Error::from(*io),
+            Err(other) => failed(&other.to_string()),
+        },
+        other => failed(&other.to_string()),
+    }
+}
+
+/// A Parquet file being written to `W`.
+pub(super) struct FileEncoder<W: Write + Send> {
+    shape: Arc<Shape>,
+    writer: SerializedFileWriter<W>,
+    nans: Vec<u64>,
+}
+
+/// What the footer of a finished file says, and the counts it does not have.
+pub(super) struct Finished<W> {
+    pub out: W,
+    pub row_groups: Vec<RowGroupMetaDataPtr>,
+    /// For each leaf.
+    pub nans: Vec<u64>,
+}
+
+impl<W: Write + Send> FileEncoder<W> {
+    pub fn new(shape: Arc<Shape>, out: W) -> Result<Self> {
+        let properties = WriterProperties::builder().set_created_by("laked".to_owned()).build();
+        let root = shape.schema.root_schema_ptr();
+        let writer = SerializedFileWriter::new(out, root, Arc::new(properties)).map_err(parquet_error)?;
+        Ok(Self { nans: vec![0; shape.roots.len()], shape, writer })
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.writer.bytes_written() as u64
+    }
+
+    /// Writes the rows of `slices`, in order, as one row group.
+    pub fn row_group(&mut self, slices: &[RecordBatch]) -> Result<()> {
+        let properties = Arc::new(self.shape.properties(slices));
+        let root = self.shape.schema.root_schema_ptr();
+        // Encodings change from row group to row group, but the factory takes them from a file: give it one to nowhere.
+        let pattern = SerializedFileWriter::new(std::io::sink(), root, properties).map_err(parquet_error)?;
+        let factory = ArrowRowGroupWriterFactory::new(&pattern, self.shape.layout.inner.arrow.clone());
+        let columns = factory.create_column_writers(0).map_err(parquet_error)?;
+        let mut row_group = self.writer.next_row_group().map_err(parquet_error)?;
+        let mut columns = columns.into_iter();
+        let fields = self.shape.layout.inner.arrow.fields();
+        let mut leaf = 0;
+        for (i, field) in fields.iter().enumerate() {
+            let leaves = self.shape.roots[leaf..].iter().take_while(|&&root| root == i).count();
+            let mut writers: Vec<_> = columns.by_ref().take(leaves).collect();
+            for slice in slices {
+                let values = compute_leaves(field_of(slice, i, field), slice.column(i)).map_err(parquet_error)?;
+                for (writer, values) in writers.iter_mut().zip(&values) {
+                    writer.write(values).map_err(parquet_error)?;
+                }
+                self.nans[leaf] += nans(slice.column(i));
+            }
+            for writer in writers {
+                let chunk = writer.close().map_err(parquet_error)?;
+                chunk.append_to_row_group(&mut row_group).map_err(parquet_error)?;
+            }
+            leaf += leaves;
+        }
+        row_group.close().map_err(parquet_error)?;
+        Ok(())
+    }
+
+    /// Writes the footer.
+    pub fn finish(mut self) -> Result<Finished<W>> {
+        self.writer.flush().map_err(Error::from)?;
+        let row_groups = self.writer.flushed_row_groups().iter().map(|group| Arc::new(group.clone())).collect();
+        let out = self.writer.into_inner().map_err(parquet_error)?;
+        Ok(Finished { out, row_groups, nans: self.nans })
+    }
+}
+
+/// The batch's own field where its type differs (a coded column), else the table's, whose nullability counts.
+fn field_of<'a>(batch: &'a RecordBatch, column: usize, table: &'a arrow::datatypes::Field) -> &'a arrow::datatypes::Field {
+    match batch.column(column).data_type() {
+        DataType::Dictionary(_, _) => batch.schema_ref().field(column),
+        _ => table,
+    }
+}
+
+fn nans(column: &ArrayRef) -> u64 {
+    let count = match column.data_type() {
+        DataType::Float64 => {
+            let array = column.as_primitive::<Float64Type>();
+            match array.nulls() {
+                None => array.values().iter().map(|v| u64::from(v.is_nan())).sum(),
+                Some(_) => array.iter().flatten().filter(|v| v.is_nan()).count() as u64,
+            }
+        }
+        DataType::Float32 => array_nans(column.as_primitive::<Float32Type>()),
+        _ => 0,
+    };
+    count
+}
+
+fn array_nans(array: &arrow::array::Float32Array) -> u64 {
+    array.iter().flatten().filter(|v| v.is_nan()).count() as u64
+}
+
+impl Shape {
+    /// Encodings for a row group of these slices.
+    fn properties(&self, slices: &[RecordBatch]) -> WriterProperties {
+        let settings = &self.layout.inner.settings;
+        let long = |mode: &MetricsMode| matches!(mode, MetricsMode::Full) || matches!(mode, MetricsMode::Truncate(n) if *n > STATISTICS_LENGTH);
+        let cut = (!settings.metrics.values().any(long)).then_some(STATISTICS_LENGTH);
+        let mut builder = WriterProperties::builder()
+            .set_compression(settings.compression)
+            .set_data_page_size_limit(settings.page_bytes)
+            .set_data_page_row_count_limit(settings.page_rows)
+            .set_dictionary_page_size_limit(settings.dictionary_bytes)
+            .set_statistics_truncate_length(cut)
+            .set_statistics_enabled(EnabledStatistics::Page);
+        for leaf in 0..self.roots.len() {
+            let column = self.schema.column(leaf);
+            let path = column.path().clone();
+            if let Some(&fpp) = self.field_id(leaf).and_then(|id| settings.blooms.get(&id)) {
+                let rows: usize = slices.iter().map(RecordBatch::num_rows).sum();
+                builder = builder
+                    .set_column_bloom_filter_enabled(path.clone(), true)
+                    .set_column_bloom_filter_fpp(path.clone(), fpp)
+                    .set_column_bloom_filter_ndv(path.clone(), rows as u64);
+            }
+            let nested = column.max_rep_level() > 0 || path.parts().len() > 1;
+            if nested || !settings.modern_encodings || !many(slices, self.roots[leaf]) {
+                continue;
+            }
+            let encoding = match column.physical_type() {
+                PhysicalType::INT32 | PhysicalType::INT64 => Encoding::DELTA_BINARY_PACKED,
+                PhysicalType::FLOAT | PhysicalType::DOUBLE => Encoding::BYTE_STREAM_SPLIT,
+                _ => Encoding::PLAIN,
+            };
+            builder = builder.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
+        }
+        builder.build()
+    }
+}
+
+/// Whether most values of a column are new ones.
+fn many(slices: &[RecordBatch], column: usize) -> bool {
+    let rows: usize = slices.iter().map(RecordBatch::num_rows).sum();
+    let step = (rows / SAMPLE).max(1);
+    let mut seen: HashSet<u64, Folded> = HashSet::default();
+    let hash = Folded::default();
+    let (mut looked, mut next) = (0, 0);
+    for slice in slices {
+        let array = slice.column(column);
+        if matches!(array.data_type(), DataType::Dictionary(_, _)) {
+            return false;
+        }
+        while next < array.len() {
+            if array.is_valid(next) {
+                looked += 1;
+                seen.insert(value_hash(&hash, array, next));
+            }
+            next += step;
+        }
+        next -= array.len();
+    }
+    seen.len() * MANY > looked
+}
+
+fn value_hash(hash: &Folded, array: &ArrayRef, row: usize) -> u64 {
+    use std::hash::BuildHasher;
+    match array.data_type() {
+        DataType::Utf8 => hash.hash_one(array.as_string::<i32>().value(row)),
+        DataType::LargeBinary => hash.hash_one(array.as_binary::<i64>().value(row)),
+        DataType::FixedSizeBinary(_) => hash.hash_one(array.as_fixed_size_binary().value(row)),
+        kind => match kind.primitive_width() {
+            Some(width) => {
+                let data = array.to_data();
+                let start = (data.offset() + row) * width;
+                hash.hash_one(&data.buffers()[0].as_slice()[start..start + width])
+            }
+            None => 0,
+        },
+    }
+}
+
+/// The offset of a row group's first page.
+pub(super) fn first_page(group: &RowGroupMetaData) -> Option<i64> {
+    let column = group.columns().first()?;
+    let data = column.data_page_offset();
+    Some(column.dictionary_page_offset().map_or(data, |dictionary| dictionary.min(data)))
+}

@@ -1,0 +1,157 @@
+//! What a table says about its files: columns, partition spec, sort order, location and `write.*` properties.
+//!
+//! Read once from the table's metadata into a plain value, so that the writers never look at properties or resolve
+//! field ids while rows flow. A [`Layout`] is that of the metadata it came from: after an evolution make a new one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef as ArrowSchemaRef;
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::spec::{
+    NullOrder, PartitionSpecRef, PrimitiveType, Schema, SchemaRef, SortDirection, SortOrder, TableMetadata, Transform,
+};
+
+use super::path;
+use super::settings::Settings;
+use crate::error::{Error, Kind, Result};
+
+/// How the rows of one table become files. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Inner {
+    /// The table's current schema.
+    pub schema: SchemaRef,
+    /// The same in Arrow, with field ids in the fields' metadata.
+    pub arrow: ArrowSchemaRef,
+    /// The default partition spec.
+    pub spec: PartitionSpecRef,
+    /// One for each field of the spec.
+    pub partition: Vec<PartitionColumn>,
+    /// One for each field of the sort order; empty if the table is unsorted.
+    pub order: Vec<OrderColumn>,
+    /// The sort order's id, as data files name it.
+    pub order_id: i32,
+    /// Where data files go: a URI without a slash at its end.
+    pub data_location: String,
+    /// Encoding, file and row group sizes, metrics.
+    pub settings: Settings,
+    /// Incoming column name → column of the table.
+    pub names: HashMap<String, usize>,
+}
+
+/// A field of the partition spec.
+#[derive(Clone, Debug)]
+pub(super) struct PartitionColumn {
+    pub column: usize,
+    pub transform: Transform,
+    /// The partition field's name, as directories show it.
+    pub name: String,
+    pub source: PrimitiveType,
+    pub result: PrimitiveType,
+}
+
+/// A field of the sort order.
+#[derive(Clone, Debug)]
+pub(super) struct OrderColumn {
+    pub column: usize,
+    pub transform: Transform,
+    pub descending: bool,
+    pub nulls_first: bool,
+}
+
+impl Layout {
+    /// The layout that `metadata` asks for: its current schema, default spec and default sort order.
+    ///
+    /// # Errors
+    /// `Invalid` if a property cannot be read, or a partition or sort field has a source that is not a top-level
+    /// column or a transform this version does not know.
+    pub fn of(metadata: &TableMetadata) -> Result<Self> {
+        let schema = metadata.current_schema().clone();
+        let arrow = schema_to_arrow_schema(&schema)
+            .map_err(|e| Error::new(Kind::Invalid, "the table's schema has a type that cannot be written").because(e))?;
+        let spec = metadata.default_partition_spec().clone();
+        let partition = partition_columns(&spec, &schema)?;
+        let order = order_columns(metadata.default_sort_order(), &schema)?;
+        let order_id = i32::try_from(metadata.default_sort_order().order_id).unwrap_or_default();
+        let settings = Settings::of(metadata, &schema)?;
+        let names = arrow.fields().iter().enumerate().map(|(i, f)| (f.name().clone(), i)).collect();
+        let data_location = path::data_location(metadata);
+        let arrow = Arc::new(arrow);
+        let inner = Inner { schema, arrow, spec, partition, order, order_id, data_location, settings, names };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same, with incoming columns named by `names` (name → field id) where the table calls them otherwise.
+    ///
+    /// # Errors
+    /// `Invalid` if an id is not that of a top-level column.
+    pub fn with_names(self, names: &BTreeMap<String, i32>) -> Result<Self> {
+        let mut inner = Arc::unwrap_or_clone(self.inner);
+        for (name, &id) in names {
+            let column = column_of(&inner.schema, id, "name map")?;
+            inner.names.insert(name.clone(), column);
+        }
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The schema the files will have.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.inner.schema
+    }
+}
+
+fn column_of(schema: &Schema, id: i32, what: &'static str) -> Result<usize> {
+    schema.as_struct().fields().iter().position(|field| field.id == id).ok_or_else(|| {
+        Error::new(Kind::Invalid, format!("the {what} names a field that is no top-level column of the table"))
+            .with("field id", id)
+    })
+}
+
+fn primitive(schema: &Schema, column: usize) -> Result<PrimitiveType> {
+    let field = &schema.as_struct().fields()[column];
+    field.field_type.as_primitive_type().cloned().ok_or_else(|| {
+        Error::new(Kind::Invalid, "a partition or sort field must be of a primitive type").with("field", &field.name)
+    })
+}
+
+fn known(transform: Transform, name: &str) -> Result<Transform> {
+    match transform {
+        Transform::Unknown => Err(Error::new(Kind::Invalid, "this transform is not known to this version of laked")
+            .with("field", name)),
+        known => Ok(known),
+    }
+}
+
+fn partition_columns(spec: &PartitionSpecRef, schema: &Schema) -> Result<Vec<PartitionColumn>> {
+    let column = |field: &iceberg::spec::PartitionField| {
+        let column = column_of(schema, field.source_id, "partition spec")?;
+        let transform = known(field.transform, &field.name)?;
+        let source = primitive(schema, column)?;
+        let result = transform.result_type(&iceberg::spec::Type::Primitive(source.clone())).map_err(|e| {
+            Error::new(Kind::Invalid, "the partition spec does not fit the schema").with("field", &field.name).because(e)
+        })?;
+        let result = result.as_primitive_type().cloned().unwrap_or(PrimitiveType::Int);
+        Ok(PartitionColumn { column, transform, name: field.name.clone(), source, result })
+    };
+    spec.fields().iter().map(column).collect()
+}
+
+fn order_columns(order: &SortOrder, schema: &Schema) -> Result<Vec<OrderColumn>> {
+    let column = |field: &iceberg::spec::SortField| {
+        let column = column_of(schema, field.source_id, "sort order")?;
+        let name = &schema.as_struct().fields()[column].name;
+        primitive(schema, column)?;
+        Ok(OrderColumn {
+            column,
+            transform: known(field.transform, name)?,
+            descending: field.direction == SortDirection::Descending,
+            nulls_first: field.null_order == NullOrder::First,
+        })
+    };
+    order.fields.iter().filter(|field| field.transform != Transform::Void).map(column).collect()
+}
