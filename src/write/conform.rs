@@ -23,11 +23,6 @@ use crate::error::{Error, Kind, Result};
 /// The most strings a coded column has.
 const MOST_CODES: usize = 4_096;
 
-/// The type of a coded column.
-pub(super) fn coded_type() -> DataType {
-    DataType::Dictionary(Box::new(DataType::Int16), Box::new(DataType::Utf8))
-}
-
 /// Makes batches of the table from batches by name.
 #[derive(Debug)]
 pub(super) struct Conform {
@@ -201,8 +196,13 @@ fn converted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     };
     match (column.data_type(), field.data_type()) {
         // A local time has no place on the time line, and the other way round.
-        (DataType::Timestamp(_, from), DataType::Timestamp(_, to)) if from.is_some() != to.is_some() => return Err(wrong()),
-        (DataType::Timestamp(TimeUnit::Microsecond, Some(_)), DataType::Timestamp(TimeUnit::Microsecond, Some(zone))) => {
+        (DataType::Timestamp(_, from), DataType::Timestamp(_, to)) if from.is_some() != to.is_some() => {
+            return Err(wrong());
+        }
+        (
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_)),
+            DataType::Timestamp(TimeUnit::Microsecond, Some(zone)),
+        ) => {
             let instants = column.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
             return Ok(Arc::new(instants.clone().with_timezone(zone.clone())));
         }

@@ -49,11 +49,10 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub fn new(layout: Layout) -> Result<Self> {
-        let converter = ArrowSchemaConverter::new().schema_root("table");
-        let schema: SchemaDescriptor = converter.convert(&layout.inner.arrow).map_err(|e| failed(&e.to_string()))?;
+    pub fn new(layout: Layout) -> Self {
+        let schema = layout.inner.parquet.clone();
         let roots = (0..schema.num_columns()).map(|leaf| schema.get_column_root_idx(leaf)).collect();
-        Ok(Self { layout, schema: Arc::new(schema), roots })
+        Self { layout, schema, roots }
     }
 
     /// The Iceberg field id of a leaf.
@@ -61,6 +60,18 @@ impl Shape {
         let info = self.schema.column(leaf).self_type().get_basic_info().clone();
         info.has_id().then(|| info.id())
     }
+}
+
+/// The Parquet form of a table's schema, field ids included.
+///
+/// # Errors
+/// `Invalid` if a type has none.
+pub(super) fn parquet_schema(arrow: &arrow::datatypes::Schema) -> Result<SchemaDescPtr> {
+    let converted = ArrowSchemaConverter::new().schema_root("table").convert(arrow);
+    let schema: SchemaDescriptor = converted.map_err(|e| {
+        Error::new(Kind::Invalid, "the table's schema has a type that cannot be written as Parquet").because(e)
+    })?;
+    Ok(Arc::new(schema))
 }
 
 fn failed(cause: &str) -> Error {
@@ -148,7 +159,11 @@ impl<W: Write + Send> FileEncoder<W> {
 }
 
 /// The batch's own field where its type differs (a coded column), else the table's, whose nullability counts.
-fn field_of<'a>(batch: &'a RecordBatch, column: usize, table: &'a arrow::datatypes::Field) -> &'a arrow::datatypes::Field {
+fn field_of<'a>(
+    batch: &'a RecordBatch,
+    column: usize,
+    table: &'a arrow::datatypes::Field,
+) -> &'a arrow::datatypes::Field {
     match batch.column(column).data_type() {
         DataType::Dictionary(_, _) => batch.schema_ref().field(column),
         _ => table,
@@ -178,7 +193,9 @@ impl Shape {
     /// Encodings for a row group of these slices.
     fn properties(&self, slices: &[RecordBatch]) -> WriterProperties {
         let settings = &self.layout.inner.settings;
-        let long = |mode: &MetricsMode| matches!(mode, MetricsMode::Full) || matches!(mode, MetricsMode::Truncate(n) if *n > STATISTICS_LENGTH);
+        let long = |mode: &MetricsMode| {
+            matches!(mode, MetricsMode::Full) || matches!(mode, MetricsMode::Truncate(n) if *n > STATISTICS_LENGTH)
+        };
         let cut = (!settings.metrics.values().any(long)).then_some(STATISTICS_LENGTH);
         let mut builder = WriterProperties::builder()
             .set_compression(settings.compression)

@@ -8,13 +8,12 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, GenericByteArray, PrimitiveArray, RecordBatch, RecordBatchOptions,
-    StringArray,
+    Array, ArrayRef, AsArray, DictionaryArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, interleave};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type,
     Int64Type, Schema, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
 
@@ -54,8 +53,9 @@ pub(super) fn gather(pieces: &[RecordBatch], rows: &[At]) -> Result<RecordBatch>
     let mut columns = Vec::with_capacity(schema.fields().len());
     for (i, field) in schema.fields().iter().enumerate() {
         let sources: Vec<&ArrayRef> = pieces.iter().map(|piece| piece.column(i)).collect();
-        let column = gather_column(&sources, rows)
-            .map_err(|e| Error::new(Kind::Internal, "rows cannot be gathered").with("column", field.name()).because(e))?;
+        let column = gather_column(&sources, rows).map_err(|e| {
+            Error::new(Kind::Internal, "rows cannot be gathered").with("column", field.name()).because(e)
+        })?;
         let same = column.data_type() == field.data_type();
         fields.push(if same { field.clone() } else { Arc::new(retyped(field, column.data_type())) });
         columns.push(column);
@@ -143,7 +143,7 @@ fn texts(sources: &[&ArrayRef], rows: &[At]) -> ArrayRef {
     }
     let offsets = OffsetBuffer::new(offsets.into());
     // SAFETY: each value is a whole value of a string array, so UTF-8, and the offsets are the sums of their lengths.
-    let array = unsafe { GenericByteArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls(&sources, rows)) };
+    let array = unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls(&sources, rows)) };
     Arc::new(array)
 }
 
@@ -151,12 +151,4 @@ fn texts(sources: &[&ArrayRef], rows: &[At]) -> ArrayRef {
 pub(super) fn compacted(batch: &RecordBatch) -> Result<RecordBatch> {
     let rows: Vec<At> = (0..batch.num_rows()).map(|row| At::new(0, row)).collect();
     gather(std::slice::from_ref(batch), &rows)
-}
-
-/// A field list for `schema` in which no column is coded.
-pub(super) fn plain_field(field: &Field) -> Field {
-    match field.data_type() {
-        DataType::Dictionary(_, values) => retyped(field, values),
-        _ => field.clone(),
-    }
 }

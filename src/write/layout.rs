@@ -12,8 +12,10 @@ use iceberg::spec::{
     NullOrder, PartitionSpecRef, PrimitiveType, Schema, SchemaRef, SortDirection, SortOrder, TableMetadata, Transform,
 };
 
-use super::path;
+use parquet::schema::types::SchemaDescPtr;
+
 use super::settings::Settings;
+use super::{encode, path};
 use crate::error::{Error, Kind, Result};
 
 /// How the rows of one table become files. Cheap to clone.
@@ -28,6 +30,8 @@ pub(super) struct Inner {
     pub schema: SchemaRef,
     /// The same in Arrow, with field ids in the fields' metadata.
     pub arrow: ArrowSchemaRef,
+    /// The same in Parquet.
+    pub parquet: SchemaDescPtr,
     /// The default partition spec.
     pub spec: PartitionSpecRef,
     /// One for each field of the spec.
@@ -51,7 +55,6 @@ pub(super) struct PartitionColumn {
     pub transform: Transform,
     /// The partition field's name, as directories show it.
     pub name: String,
-    pub source: PrimitiveType,
     pub result: PrimitiveType,
 }
 
@@ -72,8 +75,10 @@ impl Layout {
     /// column or a transform this version does not know.
     pub fn of(metadata: &TableMetadata) -> Result<Self> {
         let schema = metadata.current_schema().clone();
-        let arrow = schema_to_arrow_schema(&schema)
-            .map_err(|e| Error::new(Kind::Invalid, "the table's schema has a type that cannot be written").because(e))?;
+        let arrow = schema_to_arrow_schema(&schema).map_err(|e| {
+            Error::new(Kind::Invalid, "the table's schema has a type that cannot be written").because(e)
+        })?;
+        let parquet = encode::parquet_schema(&arrow)?;
         let spec = metadata.default_partition_spec().clone();
         let partition = partition_columns(&spec, &schema)?;
         let order = order_columns(metadata.default_sort_order(), &schema)?;
@@ -82,7 +87,7 @@ impl Layout {
         let names = arrow.fields().iter().enumerate().map(|(i, f)| (f.name().clone(), i)).collect();
         let data_location = path::data_location(metadata);
         let arrow = Arc::new(arrow);
-        let inner = Inner { schema, arrow, spec, partition, order, order_id, data_location, settings, names };
+        let inner = Inner { schema, arrow, parquet, spec, partition, order, order_id, data_location, settings, names };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -121,8 +126,9 @@ fn primitive(schema: &Schema, column: usize) -> Result<PrimitiveType> {
 
 fn known(transform: Transform, name: &str) -> Result<Transform> {
     match transform {
-        Transform::Unknown => Err(Error::new(Kind::Invalid, "this transform is not known to this version of laked")
-            .with("field", name)),
+        Transform::Unknown => {
+            Err(Error::new(Kind::Invalid, "this transform is not known to this version of laked").with("field", name))
+        }
         known => Ok(known),
     }
 }
@@ -132,11 +138,13 @@ fn partition_columns(spec: &PartitionSpecRef, schema: &Schema) -> Result<Vec<Par
         let column = column_of(schema, field.source_id, "partition spec")?;
         let transform = known(field.transform, &field.name)?;
         let source = primitive(schema, column)?;
-        let result = transform.result_type(&iceberg::spec::Type::Primitive(source.clone())).map_err(|e| {
-            Error::new(Kind::Invalid, "the partition spec does not fit the schema").with("field", &field.name).because(e)
+        let result = transform.result_type(&iceberg::spec::Type::Primitive(source)).map_err(|e| {
+            Error::new(Kind::Invalid, "the partition spec does not fit the schema")
+                .with("field", &field.name)
+                .because(e)
         })?;
         let result = result.as_primitive_type().cloned().unwrap_or(PrimitiveType::Int);
-        Ok(PartitionColumn { column, transform, name: field.name.clone(), source, result })
+        Ok(PartitionColumn { column, transform, name: field.name.clone(), result })
     };
     spec.fields().iter().map(column).collect()
 }

@@ -40,7 +40,9 @@ impl Metrics {
         self.column_sizes.insert(id, chunks.iter().map(|chunk| chunk.compressed_size().unsigned_abs()).sum());
         let inner = &shape.layout.inner;
         let mode = inner.settings.metrics(id);
-        let Some(kind) = inner.schema.field_by_id(id).and_then(|field| field.field_type.as_primitive_type()) else { return };
+        let Some(kind) = inner.schema.field_by_id(id).and_then(|field| field.field_type.as_primitive_type()) else {
+            return;
+        };
         if mode == MetricsMode::None || shape.schema.column(leaf).max_rep_level() > 0 {
             return;
         }
@@ -72,9 +74,7 @@ impl Metrics {
             };
             found = Some(match found {
                 None => (low, high),
-                Some((least, most)) => {
-                    (if low < least { low } else { least }, if high > most { high } else { most })
-                }
+                Some((least, most)) => (if low < least { low } else { least }, if high > most { high } else { most }),
             });
         }
         let Some((low, high)) = found else { return };

@@ -42,7 +42,8 @@ pub(super) fn partition_path(columns: &[PartitionColumn], value: &Struct) -> Str
 /// Cuts to what a file system takes, never inside of a `%XX`.
 fn cut(name: &mut String) {
     if name.len() > LONGEST_NAME {
-        let end = (LONGEST_NAME - 2..=LONGEST_NAME).find(|&i| name.as_bytes()[i - 1] == b'%').map_or(LONGEST_NAME, |i| i - 1);
+        let end =
+            (LONGEST_NAME - 2..=LONGEST_NAME).find(|&i| name.as_bytes()[i - 1] == b'%').map_or(LONGEST_NAME, |i| i - 1);
         name.truncate(end);
     }
 }
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     fn shown(transform: Transform, result: PrimitiveType, value: Option<Literal>) -> String {
-        let column = PartitionColumn { column: 0, transform, name: "p q".into(), source: result.clone(), result };
+        let column = PartitionColumn { column: 0, transform, name: "p q".into(), result };
         partition_path(&[column], &Struct::from_iter([value]))
     }
 
@@ -182,7 +183,10 @@ mod tests {
         let micros = 86_400_000_000 + 3_600_000_000 + 1_500_000;
         let stamp = shown(Transform::Identity, PrimitiveType::Timestamptz, Some(Literal::timestamptz(micros)));
         assert_eq!(stamp, "p+q=1970-01-02T01%3A00%3A01.5%2B00%3A00/");
-        assert_eq!(shown(Transform::Identity, PrimitiveType::Binary, Some(Literal::binary([1, 2, 255, 7]))), "p+q=AQL%2FBw%3D%3D/");
+        assert_eq!(
+            shown(Transform::Identity, PrimitiveType::Binary, Some(Literal::binary([1, 2, 255, 7]))),
+            "p+q=AQL%2FBw%3D%3D/"
+        );
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub(super) fn route(columns: &[PartitionColumn], batch: &RecordBatch) -> Result<
     for field in &fields {
         combine(field, &mut combined, &mut tuples);
     }
-    let value = |tuple: &Vec<u32>| fields.iter().zip(tuple).map(|(field, &i)| field.values[i as usize].clone()).collect();
+    let value =
+        |tuple: &Vec<u32>| fields.iter().zip(tuple).map(|(field, &i)| field.values[i as usize].clone()).collect();
     let values: Vec<Struct> = tuples.iter().map(value).collect();
     Ok(match values.len() {
         1 => Routed::One(values.into_iter().next().expect("invariant: one value")),
@@ -213,7 +214,9 @@ fn distinct(column: &ArrayRef) -> Result<(Vec<usize>, Vec<u32>)> {
     match column.data_type() {
         DataType::Utf8 => number(column.as_string::<i32>().iter(), &mut firsts, &mut rows),
         DataType::Int32 => number(column.as_primitive::<arrow::datatypes::Int32Type>().iter(), &mut firsts, &mut rows),
-        DataType::Date32 => number(column.as_primitive::<arrow::datatypes::Date32Type>().iter(), &mut firsts, &mut rows),
+        DataType::Date32 => {
+            number(column.as_primitive::<arrow::datatypes::Date32Type>().iter(), &mut firsts, &mut rows)
+        }
         DataType::Int64 => number(column.as_primitive::<arrow::datatypes::Int64Type>().iter(), &mut firsts, &mut rows),
         _ => {
             let internal = |e| Error::new(Kind::Internal, "partition values cannot be told apart").because(e);

@@ -97,7 +97,8 @@ fn compression(properties: &Properties<'_>) -> Result<Compression> {
     const CODEC: &str = "write.parquet.compression-codec";
     const LEVEL: &str = "write.parquet.compression-level";
     let codec = properties.0.get(CODEC).map_or("zstd", |text| text.trim());
-    let level_error = |e| Error::new(Kind::Invalid, "the compression level is out of range").with("property", LEVEL).because(e);
+    let level_error =
+        |e| Error::new(Kind::Invalid, "the compression level is out of range").with("property", LEVEL).because(e);
     Ok(match codec.to_ascii_lowercase().as_str() {
         "zstd" => Compression::ZSTD(ZstdLevel::try_new(properties.parse(LEVEL, 1)?).map_err(level_error)?),
         "gzip" => Compression::GZIP(GzipLevel::try_new(properties.parse(LEVEL, 6)?).map_err(level_error)?),
