@@ -171,7 +171,7 @@ fn field_of<'a>(
 }
 
 fn nans(column: &ArrayRef) -> u64 {
-    let count = match column.data_type() {
+    match column.data_type() {
         DataType::Float64 => {
             let array = column.as_primitive::<Float64Type>();
             match array.nulls() {
@@ -181,8 +181,7 @@ fn nans(column: &ArrayRef) -> u64 {
         }
         DataType::Float32 => array_nans(column.as_primitive::<Float32Type>()),
         _ => 0,
-    };
-    count
+    }
 }
 
 fn array_nans(array: &arrow::array::Float32Array) -> u64 {

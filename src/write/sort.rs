@@ -179,7 +179,7 @@ impl Key {
             return Self::dense(by, values, nulls);
         }
         let low = u64::from(nulls.is_some() && by.nulls_first);
-        let span = if least > most { 0 } else { most - least };
+        let span = most.saturating_sub(least);
         for (i, value) in values.iter_mut().enumerate() {
             *value = match (is_null(i), by.descending) {
                 (true, _) if by.nulls_first => 0,
