@@ -1,0 +1,53 @@
+# `make run` shows it, `make test` tests it; `make help` lists the rest.
+#
+# DUCKDB_LIB_DIR=/somewhere/lib  uses that libduckdb and fetches none.
+# FEATURES=bundled               compiles DuckDB instead of linking it (over twenty minutes on two cores).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+PYTHON ?= python3
+FEATURES ?=
+VENV := .venv
+flags := --locked $(if $(FEATURES),--features $(FEATURES))
+# The release binaries serve the tests too: what is killed and traced is what is shipped.
+export LAKED_BIN_DIR := $(CURDIR)/target/release
+export LAKED_PYTHON := $(CURDIR)/$(VENV)/bin/python
+
+.PHONY: help run build test lint bench readers duckdb venv clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+run: build ## Start a lake in ./lake, feed it a sample, query it. ARGS=--once ends after that.
+	@target/release/lakectl demo $(ARGS)
+
+build: duckdb ## Build target/release/laked and lakectl.
+	$(CARGO) build --release $(flags) --bins
+
+test: build venv ## Run every test.
+	$(CARGO) test --workspace $(flags)
+
+lint: duckdb ## Check format, lints and docs.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets $(flags) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(flags)
+
+bench: build venv ## Measure against PyIceberg and DuckDB. ARGS="--users 500" for a small run.
+	$(VENV)/bin/python tests/bench/run.py $(ARGS)
+
+readers: build venv ## Read a lake with Trino. Needs Maven and Java 22 or newer.
+	$(VENV)/bin/python tests/readers/trino.py
+
+duckdb: ## Fetch libduckdb into .duckdb/lib, unless DUCKDB_LIB_DIR is set or FEATURES=bundled.
+	@$(if $(filter bundled,$(FEATURES)),mkdir -p .duckdb/lib,.ci/duckdb)
+
+venv: $(VENV)/installed ## Install the Python clients of the tests into .venv.
+
+$(VENV)/installed: tests/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
+
+clean: ## Remove what was built; keep .duckdb, .venv and ./lake.
+	$(CARGO) clean
