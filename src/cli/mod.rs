@@ -1,4 +1,5 @@
 //! One file for each command of `lakectl`.
 
+pub mod contract;
 pub mod demo;
 pub mod sample;

@@ -50,6 +50,7 @@
 
 mod check;
 mod code;
+mod draft;
 mod evolve;
 mod field;
 mod parse;
@@ -69,6 +70,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::check::Verdict;
 pub use self::code::Code;
+pub use self::draft::{Sample, draft};
 pub use self::evolve::{Difference, Judgement, diff, judge};
 pub use self::field::{Field, Length, Limits, Pattern, Range, Values};
 pub use self::parse::{Problem, known, natural, parse as problems, partition_spec, sort_order};
