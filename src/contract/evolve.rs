@@ -267,7 +267,7 @@ mod tests {
         assert!(refusal(Some(&before), &table(optional, "on")).contains("take `required` from `id`"));
 
         let mut retyped = columns();
-        retyped[1].field_type = Box::new(PrimitiveType::Int.into());
+        *retyped[1].field_type = PrimitiveType::Int.into();
         assert!(refusal(Some(&before), &table(retyped, "on")).contains("make `n` int"));
 
         let mut more = columns();

@@ -122,7 +122,7 @@ fn path_name(origin: &str) -> Option<String> {
 fn version(keys: &Keys<'_, '_>, notes: &mut Notes<'_>) -> u32 {
     let Some(value) = keys.get("version") else { return 1 };
     let version = value.get_ref().as_integer().and_then(|number| number.to_string().parse().ok());
-    if !version.is_some_and(|version| version > 0) {
+    if version.is_none_or(|version: u32| version == 0) {
         wrong("version", "a number from 1: raise it with each change of the contract", value, notes);
     }
     version.unwrap_or(1)
