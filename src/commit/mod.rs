@@ -1,1 +1,37 @@
-//! (skeleton: being written)
+//! The commit stage: sealed files become part of their tables, with the mark that says how far a lane was taken in.
+//!
+//! # Constraints
+//! One catalog change moves every table of a commit, data and quarantine together. It asserts each table's UUID and
+//! the snapshot at which the marks were read, so a mark can only move from what was read. Nothing is acknowledged, and
+//! nothing deleted, while a commit's outcome is unknown.
+//!
+//! # How a commit goes
+//! 1. `manifests` encodes the new manifest (and now and then a merged one) and the manifest list in memory.
+//! 2. `intents` writes down, durably, the names of all files about to appear.
+//! 3. The store publishes data files, manifests and lists together: fsyncs side by side, then the names.
+//! 4. The catalog writes `metadata.json` and moves the pointers in one transaction.
+//! 5. The intent is ended without waiting for the disk.
+//!
+//! On a conflict the tables are read again and the commit is rebased on what is there ([`Outcome::Moved`] and
+//! [`Outcome::Rewrite`] say when it cannot be). When nobody knows whether the catalog took a change, the very same
+//! change, with the same snapshot id and the same parent, is sent again: only one of the two can take effect.
+//!
+//! # Why not the `iceberg` crate's transactions
+//! They read every manifest for each append and cannot change several tables at once.
+
+mod committer;
+mod intents;
+mod manifests;
+mod marks;
+mod plan;
+mod recover;
+mod retry;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use committer::{Advance, Append, Committer, NewFile, Outcome};
+pub use intents::{Intent, IntentTable, Intents};
+pub use marks::{LANE_PREFIX, Standing, guard_marks, lane_property, marks_of, standing};
+pub use recover::Recovered;
+pub use snapshot::{COMMIT_ID, added_by};

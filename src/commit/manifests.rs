@@ -1,0 +1,268 @@
+//! Manifests and manifest lists, encoded in memory, and which old manifests a commit joins.
+//!
+//! A list names every manifest of the table, so the number of manifests must stay small and none may be read back for
+//! a commit: what we wrote ourselves is kept in memory ([`Known`]) as long as the table's metadata file is the one we
+//! left, and read again after a foreign commit.
+//!
+//! Joining is tiered: only manifests below an eighth of `commit.manifest.target-size-bytes` are joined, when there are
+//! `commit.manifest.min-count-to-merge` of them. Java joins up to the full target, which writes an almost full manifest
+//! again every hundred commits; here a row group of entries is written again a bounded number of times.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::executor::block_on;
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataFile, FormatVersion, MAIN_BRANCH, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
+    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, SnapshotReference,
+    SnapshotRetention, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+};
+use laked_catalog::Table;
+use laked_catalog::store::Store;
+use serde::Deserialize;
+
+use crate::error::{Error, Kind, Result};
+
+/// Manifests with more entries are read back when they are joined, instead of being kept.
+const MOST_ENTRIES: usize = 64;
+/// Entries kept for a table.
+const MOST_KEPT: usize = 8192;
+
+/// Wraps an error of the crate's Avro code.
+pub(super) fn avro(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Kind::Corrupt, "a manifest cannot be written or read").because(error)
+}
+
+/// What is known of a table's manifests without reading them.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The metadata file it holds for.
+    pub metadata_location: String,
+    /// The current snapshot's manifests, newest first.
+    pub manifests: Vec<ManifestFile>,
+    /// How `main` is retained: a commit sets the branch and must not drop that.
+    pub retention: SnapshotRetention,
+    /// Entries of manifests we wrote.
+    pub entries: HashMap<String, Arc<Vec<ManifestEntry>>>,
+    kept: usize,
+}
+
+#[derive(Deserialize)]
+struct Refs {
+    #[serde(default)]
+    refs: HashMap<String, SnapshotReference>,
+}
+
+impl Known {
+    /// Reads the current snapshot's manifest list.
+    pub fn read(table: &Table, store: &Store) -> Result<Known> {
+        let metadata = &table.metadata;
+        let manifests = match metadata.current_snapshot() {
+            None => Vec::new(),
+            Some(snapshot) => read_list(store, snapshot.manifest_list(), metadata.format_version())?,
+        };
+        let refs: Refs = serde_json::from_slice(&table.json()?).map_err(avro)?;
+        let retention = refs.refs.get(MAIN_BRANCH).map(|branch| branch.retention.clone());
+        Ok(Known {
+            metadata_location: table.metadata_location.clone(),
+            manifests,
+            retention: retention.unwrap_or(SnapshotRetention::branch(None, None, None)),
+            entries: HashMap::new(),
+            kept: 0,
+        })
+    }
+
+    /// Keeps the entries of a manifest we wrote, if they are few.
+    pub fn keep(&mut self, path: &str, entries: Vec<ManifestEntry>) {
+        if entries.len() <= MOST_ENTRIES && self.kept + entries.len() <= MOST_KEPT {
+            self.kept += entries.len();
+            self.entries.insert(path.to_string(), Arc::new(entries));
+        }
+    }
+
+    /// Forgets the entries of manifests that are no longer listed.
+    pub fn prune(&mut self) {
+        let listed: HashSet<&str> = self.manifests.iter().map(|manifest| manifest.manifest_path.as_str()).collect();
+        self.entries.retain(|path, _| listed.contains(path.as_str()));
+        self.kept = self.entries.values().map(|entries| entries.len()).sum();
+    }
+
+    /// A manifest's live entries, with all they inherit.
+    pub fn live(&self, manifest: &ManifestFile, store: &Store) -> Result<Vec<ManifestEntry>> {
+        if let Some(entries) = self.entries.get(&manifest.manifest_path) {
+            return Ok(entries.to_vec());
+        }
+        let read = read_manifest(store, manifest)?;
+        let live = read.entries().iter().filter(|entry| entry.is_alive());
+        Ok(live.map(|entry| ManifestEntry::clone(entry)).collect())
+    }
+}
+
+/// Reads a manifest list.
+pub(crate) fn read_list(store: &Store, location: &str, version: FormatVersion) -> Result<Vec<ManifestFile>> {
+    let bytes = store.read(location)?;
+    let list =
+        ManifestList::parse_with_version(&bytes, version).map_err(|error| avro(error).with("location", location))?;
+    Ok(list.consume_entries().into_iter().collect())
+}
+
+/// Reads a manifest; its entries inherit from the list.
+pub(crate) fn read_manifest(store: &Store, manifest: &ManifestFile) -> Result<Manifest> {
+    let read = block_on(manifest.load_manifest(&store.file_io()));
+    read.map_err(|error| avro(error).with("location", &manifest.manifest_path))
+}
+
+/// An encoded file, not yet staged.
+#[derive(Clone, Debug)]
+pub(super) struct Encoded {
+    pub location: String,
+    pub bytes: Bytes,
+}
+
+/// What a manifest is written for.
+#[derive(Clone, Debug)]
+pub(super) struct Target<'a> {
+    pub version: FormatVersion,
+    pub schema: &'a SchemaRef,
+    pub spec: &'a PartitionSpecRef,
+    pub snapshot_id: i64,
+    pub sequence_number: i64,
+    pub location: String,
+}
+
+/// A manifest of new files.
+pub(super) fn of_new<'a>(
+    target: &Target<'_>,
+    files: impl Iterator<Item = &'a DataFile>,
+) -> Result<(ManifestFile, Encoded)> {
+    encode(target, |writer| {
+        for file in files {
+            writer.add_file(file.clone(), UNASSIGNED_SEQUENCE_NUMBER)?;
+        }
+        Ok(())
+    })
+}
+
+/// A manifest of entries that are in the table already.
+pub(super) fn of_old(target: &Target<'_>, entries: &[ManifestEntry]) -> Result<(ManifestFile, Encoded)> {
+    encode(target, |writer| {
+        for entry in entries {
+            let (Some(snapshot), Some(sequence)) = (entry.snapshot_id, entry.sequence_number) else {
+                return Err(iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "an entry that inherited nothing"));
+            };
+            writer.add_existing_file(entry.data_file.clone(), snapshot, sequence, entry.file_sequence_number)?;
+        }
+        Ok(())
+    })
+}
+
+fn encode(
+    target: &Target<'_>,
+    fill: impl FnOnce(&mut iceberg::spec::ManifestWriter) -> iceberg::Result<()>,
+) -> Result<(ManifestFile, Encoded)> {
+    let io = FileIO::new_with_memory();
+    let write = || -> iceberg::Result<(ManifestFile, Bytes)> {
+        let output = io.new_output(&target.location)?;
+        let spec = target.spec.as_ref().clone();
+        let builder = ManifestWriterBuilder::new(output, Some(target.snapshot_id), target.schema.clone(), spec);
+        let mut writer = match target.version {
+            FormatVersion::V1 => builder.build_v1(),
+            FormatVersion::V2 => builder.build_v2_data(),
+            FormatVersion::V3 => builder.build_v3_data(),
+        };
+        fill(&mut writer)?;
+        let manifest = block_on(writer.write_manifest_file())?;
+        let bytes = block_on(io.new_input(&target.location)?.read())?;
+        Ok((manifest, bytes))
+    };
+    let (mut manifest, bytes) = write().map_err(avro)?;
+    manifest.sequence_number = target.sequence_number;
+    if manifest.min_sequence_number == UNASSIGNED_SEQUENCE_NUMBER {
+        manifest.min_sequence_number = target.sequence_number;
+    }
+    Ok((manifest, Encoded { location: target.location.clone(), bytes }))
+}
+
+/// The entries of a new manifest as they will be inherited.
+pub(super) fn entries_of<'a>(target: &Target<'_>, files: impl Iterator<Item = &'a DataFile>) -> Vec<ManifestEntry> {
+    let entry = |file: &DataFile| ManifestEntry {
+        status: ManifestStatus::Added,
+        snapshot_id: Some(target.snapshot_id),
+        sequence_number: Some(target.sequence_number),
+        file_sequence_number: Some(target.sequence_number),
+        data_file: file.clone(),
+    };
+    files.map(entry).collect()
+}
+
+/// A manifest list; for format 3 also the first free row id after it.
+pub(super) fn list(
+    metadata: &TableMetadata,
+    snapshot_id: i64,
+    location: String,
+    manifests: &[ManifestFile],
+) -> Result<(Encoded, Option<u64>)> {
+    let io = FileIO::new_with_memory();
+    let parent = metadata.current_snapshot_id();
+    let sequence = metadata.next_sequence_number();
+    let write = || -> iceberg::Result<(Bytes, Option<u64>)> {
+        let output = block_on(io.new_output(&location)?.writer())?;
+        let mut writer = match metadata.format_version() {
+            FormatVersion::V1 => ManifestListWriter::v1(output, snapshot_id, parent),
+            FormatVersion::V2 => ManifestListWriter::v2(output, snapshot_id, parent, sequence),
+            FormatVersion::V3 => {
+                ManifestListWriter::v3(output, snapshot_id, parent, sequence, Some(metadata.next_row_id()))
+            }
+        };
+        writer.add_manifests(manifests.iter().cloned())?;
+        let next = writer.next_row_id();
+        block_on(writer.close())?;
+        Ok((block_on(io.new_input(&location)?.read())?, next))
+    };
+    let (bytes, next) = write().map_err(avro)?;
+    Ok((Encoded { location, bytes }, next))
+}
+
+/// When manifests are joined; Iceberg's table properties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Joining {
+    pub enabled: bool,
+    pub least: usize,
+    pub target: u64,
+}
+
+impl Joining {
+    /// From `commit.manifest-merge.enabled`, `commit.manifest.min-count-to-merge`, `commit.manifest.target-size-bytes`.
+    /// Off for format 1 and 3: there entries inherit what a joined manifest would have to spell out.
+    pub fn of(metadata: &TableMetadata) -> Self {
+        let property = |name: &str| metadata.properties().get(name);
+        let enabled = property("commit.manifest-merge.enabled").is_none_or(|value| value != "false");
+        let number = |name: &str, default: u64| property(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        Joining {
+            enabled: enabled && metadata.format_version() == FormatVersion::V2,
+            least: usize::try_from(number("commit.manifest.min-count-to-merge", 100)).unwrap_or(100).max(2),
+            target: number("commit.manifest.target-size-bytes", 8 << 20),
+        }
+    }
+}
+
+/// Which manifests to join now, by index: small ones of one spec, when there are enough of them.
+pub(super) fn to_join(manifests: &[ManifestFile], spec_id: i32, joining: Joining) -> Vec<usize> {
+    let small = |manifest: &ManifestFile| {
+        manifest.content == ManifestContentType::Data
+            && manifest.partition_spec_id == spec_id
+            && u64::try_from(manifest.manifest_length).is_ok_and(|len| len < joining.target / 8)
+    };
+    let mut total = 0;
+    let chosen: Vec<usize> = (manifests.iter().enumerate())
+        .filter(|(_, manifest)| joining.enabled && small(manifest))
+        .take_while(|(_, manifest)| {
+            total += u64::try_from(manifest.manifest_length).unwrap_or(0);
+            total <= joining.target
+        })
+        .map(|(index, _)| index)
+        .collect();
+    if chosen.len() < joining.least { Vec::new() } else { chosen }
+}

@@ -1,0 +1,100 @@
+//! A snapshot's summary, with the names Java's writers use, so that other engines' tools read it. Pure.
+
+use std::collections::{HashMap, HashSet};
+
+use iceberg::spec::{DataFile, Operation, Snapshot, Struct, Summary, TableMetadata};
+use uuid::Uuid;
+
+use crate::flow::Committed;
+
+/// The summary field that carries a commit's id: how an unknown outcome is recognised.
+pub const COMMIT_ID: &str = "laked.commit-id";
+
+/// What an append adds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Added {
+    pub files: u64,
+    pub rows: u64,
+    pub bytes: u64,
+    pub partitions: u64,
+}
+
+impl Added {
+    pub fn of<'a>(files: impl Iterator<Item = &'a DataFile>) -> Self {
+        let mut added = Added::default();
+        let mut partitions: HashSet<&Struct> = HashSet::new();
+        for file in files {
+            added.files += 1;
+            added.rows += file.record_count();
+            added.bytes += file.file_size_in_bytes();
+            partitions.insert(file.partition());
+        }
+        added.partitions = partitions.len() as u64;
+        added
+    }
+}
+
+/// Totals after an append: the parent's plus `added`. A total the parent does not state stays unstated, as in Java:
+/// a wrong one would be worse.
+fn totals(parent: Option<&Snapshot>, added: Added, summary: &mut HashMap<String, String>) {
+    let fields = [
+        ("total-data-files", added.files),
+        ("total-records", added.rows),
+        ("total-files-size", added.bytes),
+        ("total-delete-files", 0),
+        ("total-position-deletes", 0),
+        ("total-equality-deletes", 0),
+    ];
+    for (name, more) in fields {
+        let before = match parent {
+            None => Some(0),
+            Some(parent) => parent.summary().additional_properties.get(name).and_then(|text| text.parse::<u64>().ok()),
+        };
+        if let Some(total) = before.and_then(|before| before.checked_add(more)) {
+            summary.insert(name.to_string(), total.to_string());
+        }
+    }
+}
+
+/// The summary of an append. `own` are the fields of the commit: marks, its id, what the caller adds.
+pub(super) fn summary(parent: Option<&Snapshot>, added: Added, own: &[(String, String)]) -> Summary {
+    let mut fields: HashMap<String, String> = own.iter().cloned().collect();
+    if added.files > 0 {
+        fields.insert("added-data-files".into(), added.files.to_string());
+        fields.insert("added-records".into(), added.rows.to_string());
+        fields.insert("added-files-size".into(), added.bytes.to_string());
+    }
+    fields.insert("changed-partition-count".into(), added.partitions.to_string());
+    fields.insert("engine-name".into(), "laked".into());
+    fields.insert("engine-version".into(), env!("CARGO_PKG_VERSION").into());
+    totals(parent, added, &mut fields);
+    Summary { operation: Operation::Append, additional_properties: fields }
+}
+
+/// A snapshot id from a UUID's bits, as Java makes them; never negative, never one the table has.
+pub(super) fn snapshot_id(metadata: &TableMetadata, mut fresh: impl FnMut() -> Uuid) -> i64 {
+    loop {
+        let (high, low) = fresh().as_u64_pair();
+        let id = i64::try_from((high ^ low) & (u64::MAX >> 1)).unwrap_or_default();
+        if id > 0 && metadata.snapshot_by_id(id).is_none() {
+            return id;
+        }
+    }
+}
+
+/// What a commit of ours did to a table, told from its snapshot; `None` if it is not there.
+pub fn added_by(metadata: &TableMetadata, commit: Uuid, snapshot_id: i64) -> Option<Committed> {
+    let snapshot = metadata.snapshot_by_id(snapshot_id)?;
+    let fields = &snapshot.summary().additional_properties;
+    if fields.get(COMMIT_ID) != Some(&commit.to_string()) {
+        return None;
+    }
+    let number = |name: &str| fields.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+    Some(Committed {
+        snapshot_id,
+        sequence_number: snapshot.sequence_number(),
+        rows: number("added-records"),
+        files: number("added-data-files"),
+        bytes: number("added-files-size"),
+    })
+}

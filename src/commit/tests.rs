@@ -1,0 +1,311 @@
+//! The protocol against a real catalog in a temporary folder, with foreign writers and faults of the catalog's guard.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use iceberg::spec::{
+    DataContentType, DataFileBuilder, DataFileFormat, NestedField, PrimitiveType, Schema, Struct, TableMetadata, Type,
+};
+use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
+use laked_catalog::store::{Store, location_of};
+use laked_catalog::system::System;
+use laked_catalog::{Catalog, Change, CreateTable, Database, Origin, Settings};
+use uuid::Uuid;
+
+use super::manifests::{read_list, read_manifest};
+use super::*;
+use crate::error::Kind;
+use crate::flow::{Door, LaneId, Mark};
+
+struct Lake {
+    dir: tempfile::TempDir,
+    catalog: Catalog,
+    store: Store,
+    committer: Committer,
+    waits: Arc<Mutex<Vec<Duration>>>,
+}
+
+const LANE: LaneId = LaneId { door: Door::Push, epoch: Uuid::from_u128(7) };
+
+fn ident(name: &str) -> TableIdent {
+    TableIdent::new(NamespaceIdent::new("ns".into()), name.into())
+}
+
+fn lake(properties: &[(&str, &str)]) -> Lake {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::local(System::real(), dir.path().join("staging")).expect("opens");
+    let warehouse = location_of(&dir.path().join("warehouse")).expect("UTF-8");
+    let settings = Settings { database: Database::File(dir.path().join("catalog.db")), warehouse };
+    let catalog = Catalog::open(settings, store.clone()).expect("opens");
+    catalog.create_namespace(&NamespaceIdent::new("ns".into()), BTreeMap::new()).expect("is made");
+    for name in ["data", "rejected"] {
+        let field = NestedField::required(1, "id", Type::Primitive(PrimitiveType::Long));
+        let schema = Schema::builder().with_fields([Arc::new(field)]).build().expect("valid");
+        let properties: HashMap<String, String> =
+            properties.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect();
+        let create = CreateTable { schema, spec: None, sort_order: None, location: None, properties };
+        catalog.create_table(&ident(name), create, Origin::Daemon).expect("is made");
+    }
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let seen = waits.clone();
+    let wait = Arc::new(move |time| seen.lock().expect("not poisoned").push(time));
+    let committer =
+        Committer::with_wait(catalog.clone(), store.clone(), dir.path().join("intents"), wait).expect("opens");
+    Lake { dir, catalog, store, committer, waits }
+}
+
+impl Lake {
+    fn metadata(&self, name: &str) -> Arc<TableMetadata> {
+        self.catalog.load(&ident(name)).expect("is there").metadata.clone()
+    }
+
+    fn append(&self, name: &str, files: usize, from: Option<Mark>, to: Mark) -> Append {
+        let metadata = self.metadata(name);
+        let new_file = |_| {
+            let location = format!("{}/data/{}.parquet", metadata.location(), Uuid::from_u128(rand(self)));
+            let mut staged = self.store.stage(&location).expect("stages");
+            staged.write_all(b"rows").expect("is written");
+            let data_file = DataFileBuilder::default()
+                .content(DataContentType::Data)
+                .file_path(location)
+                .file_format(DataFileFormat::Parquet)
+                .partition(Struct::empty())
+                .record_count(10)
+                .file_size_in_bytes(4)
+                .build()
+                .expect("whole");
+            NewFile { staged, data_file }
+        };
+        Append {
+            ident: ident(name),
+            expect_uuid: metadata.uuid(),
+            schema_id: metadata.current_schema_id(),
+            spec_id: metadata.default_partition_spec_id(),
+            files: (0..files).map(new_file).collect(),
+            marks: vec![Advance { lane: LANE, from, to }],
+            retire: Vec::new(),
+            summary: Vec::new(),
+        }
+    }
+
+    fn commit(&self, appends: Vec<Append>) -> Vec<crate::flow::Committed> {
+        match self.committer.commit(appends).expect("commits") {
+            Outcome::Committed(done) => done,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn files(&self, name: &str) -> Vec<String> {
+        let metadata = self.metadata(name);
+        let Some(snapshot) = metadata.current_snapshot() else { return Vec::new() };
+        let list = read_list(&self.store, snapshot.manifest_list(), metadata.format_version()).expect("reads");
+        let manifests = list.iter().map(|manifest| read_manifest(&self.store, manifest).expect("reads"));
+        manifests
+            .flat_map(|manifest| manifest.entries().iter().map(|e| e.file_path().to_string()).collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn on_disk(&self, name: &str) -> usize {
+        let listed = self.store.list(&format!("{}/data", self.metadata(name).location())).expect("lists");
+        listed.len()
+    }
+}
+
+fn rand(lake: &Lake) -> u128 {
+    lake.store.system().ids.uuid().as_u128()
+}
+
+fn at(entry: u64) -> Mark {
+    Mark { entry, record: 0 }
+}
+
+#[test]
+fn data_and_quarantine_commit_together_with_their_marks() {
+    let lake = lake(&[]);
+    let done = lake.commit(vec![lake.append("rejected", 1, None, at(1)), lake.append("data", 3, None, at(1))]);
+    assert_eq!(done.iter().map(|d| d.files).collect::<Vec<_>>(), [1, 3], "in the order of the appends");
+    for name in ["data", "rejected"] {
+        let metadata = lake.metadata(name);
+        assert_eq!(marks_of(&metadata).expect("valid").get(&LANE), Some(&at(1)));
+        let snapshot = metadata.current_snapshot().expect("is there");
+        assert_eq!(snapshot.summary().additional_properties.get(&lane_property(LANE)).map(String::as_str), Some("1:0"));
+    }
+    assert_eq!(lake.files("data").len(), 3);
+    lake.commit(vec![lake.append("data", 2, Some(at(1)), at(2))]);
+    let summary = lake.metadata("data").current_snapshot().expect("is there").summary().clone();
+    assert_eq!(summary.additional_properties.get("total-records").map(String::as_str), Some("50"));
+    assert_eq!(summary.additional_properties.get("added-data-files").map(String::as_str), Some("2"));
+    assert!(lake.committer.pending().is_empty());
+}
+
+#[test]
+fn an_empty_commit_moves_the_mark() {
+    let lake = lake(&[]);
+    lake.commit(vec![lake.append("data", 0, None, at(5))]);
+    assert_eq!(marks_of(&lake.metadata("data")).expect("valid").get(&LANE), Some(&at(5)));
+    assert!(lake.files("data").is_empty());
+}
+
+#[test]
+fn a_mark_that_moved_gives_the_rows_back_and_leaves_no_file() {
+    let lake = lake(&[]);
+    lake.commit(vec![lake.append("data", 1, None, at(1))]);
+    let late = lake.append("data", 1, None, at(1));
+    match lake.committer.commit(vec![late]).expect("answers") {
+        Outcome::Moved(marks) => assert_eq!(marks[0].1.get(&LANE), Some(&at(1))),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(lake.on_disk("data"), 1);
+    assert!(lake.store.disk().list(&lake.dir.path().join("staging")).expect("lists").is_empty());
+}
+
+/// Changes a table between the committer's look and its commit, as another engine would.
+#[derive(Debug)]
+struct Meddler {
+    left: Mutex<u32>,
+    answer: Kind,
+}
+
+impl laked_catalog::Guard for Meddler {
+    fn check(&self, _: &laked_catalog::Proposal<'_>) -> crate::error::Result<()> {
+        let mut left = self.left.lock().expect("not poisoned");
+        if *left == 0 {
+            return Ok(());
+        }
+        *left -= 1;
+        Err(crate::error::Error::new(self.answer, "as if somebody had been faster"))
+    }
+}
+
+#[test]
+fn a_conflict_is_rebased_with_growing_waits_and_its_leftovers_are_deleted() {
+    let lake = lake(&[]);
+    lake.catalog.guard(Arc::new(Meddler { left: Mutex::new(2), answer: Kind::Conflict }));
+    lake.commit(vec![lake.append("data", 2, None, at(1))]);
+    let waits: Vec<u128> = lake.waits.lock().expect("not poisoned").iter().map(Duration::as_millis).collect();
+    assert_eq!(waits, [100, 200]);
+    let folder = format!("{}/metadata", lake.metadata("data").location());
+    let left = lake.store.list(&folder).expect("lists");
+    let avro = left.iter().filter(|entry| entry.location.ends_with(".avro")).count();
+    assert_eq!(avro, 2, "one manifest and one list: {left:?}");
+    assert!(lake.committer.pending().is_empty());
+}
+
+#[test]
+fn a_commit_that_is_refused_or_never_wins_leaves_no_file() {
+    for (answer, kind) in [(Kind::Forbidden, Kind::Forbidden), (Kind::Conflict, Kind::Conflict)] {
+        let lake = lake(&[]);
+        lake.catalog.guard(Arc::new(Meddler { left: Mutex::new(u32::MAX), answer }));
+        let error = lake.committer.commit(vec![lake.append("data", 2, None, at(1))]).expect_err("is refused");
+        assert_eq!(error.kind(), kind);
+        assert_eq!(lake.on_disk("data"), 0);
+        assert!(lake.committer.pending().is_empty());
+    }
+}
+
+#[test]
+fn a_column_that_became_required_asks_for_a_rewrite() {
+    let lake = lake(&[]);
+    let append = lake.append("data", 1, None, at(1));
+    let schema = Schema::builder()
+        .with_schema_id(1)
+        .with_fields([
+            Arc::new(NestedField::required(1, "id", Type::Primitive(PrimitiveType::Long))),
+            Arc::new(NestedField::required(2, "more", Type::Primitive(PrimitiveType::Long))),
+        ])
+        .build()
+        .expect("valid");
+    let updates = vec![TableUpdate::AddSchema { schema }, TableUpdate::SetCurrentSchema { schema_id: -1 }];
+    let change = Change { ident: ident("data"), requirements: Vec::new(), updates };
+    assert!(matches!(lake.catalog.commit(vec![change], Origin::Rest), laked_catalog::Outcome::Committed(_)));
+    assert!(matches!(lake.committer.commit(vec![append]).expect("answers"), Outcome::Rewrite(_)));
+    assert_eq!(lake.on_disk("data"), 0);
+}
+
+#[test]
+fn small_manifests_are_joined_and_every_file_stays_listed_once() {
+    let lake = lake(&[("commit.manifest.min-count-to-merge", "5")]);
+    let mut from = None;
+    for n in 1..=12 {
+        lake.commit(vec![lake.append("data", 2, from, at(n))]);
+        from = Some(at(n));
+    }
+    let mut files = lake.files("data");
+    assert_eq!(files.len(), 24);
+    files.sort();
+    files.dedup();
+    assert_eq!(files.len(), 24);
+    let metadata = lake.metadata("data");
+    let list = metadata.current_snapshot().expect("is there").manifest_list().to_string();
+    let manifests = read_list(&lake.store, &list, metadata.format_version()).expect("reads");
+    assert!(manifests.len() <= 5, "{}", manifests.len());
+    assert!(manifests.iter().all(|manifest| manifest.min_sequence_number >= 1));
+}
+
+#[test]
+fn recovery_removes_what_did_not_land_and_keeps_what_did() {
+    let lake = lake(&[]);
+    lake.commit(vec![lake.append("data", 1, None, at(1))]);
+    let metadata = lake.metadata("data");
+    let used = lake.files("data");
+    let snapshot = metadata.current_snapshot().expect("is there");
+    let table = |snapshot, parent| IntentTable {
+        name: vec!["ns".into(), "data".into()],
+        uuid: metadata.uuid(),
+        parent,
+        snapshot,
+    };
+    let id = &snapshot.summary().additional_properties[COMMIT_ID];
+    let landed = Uuid::parse_str(id).expect("a UUID");
+    let stray = format!("{}/data/stray.parquet", metadata.location());
+    lake.store.put(&stray, b"x").expect("publishes");
+    let intents = Intents::open(lake.store.disk().clone(), lake.dir.path().join("intents")).expect("opens");
+    let begin = |commit, tables, files| intents.begin(Intent { commit, tables, files }).expect("is written");
+    begin(landed, vec![table(snapshot.snapshot_id(), None)], used.clone());
+    begin(Uuid::from_u128(2), vec![table(2, None)], vec![stray.clone(), used[0].clone()]);
+    drop(intents);
+    let again =
+        Committer::new(lake.catalog.clone(), lake.store.clone(), lake.dir.path().join("intents")).expect("opens");
+    let recovered = again.recover().expect("recovers");
+    assert_eq!(recovered.committed, [landed]);
+    assert_eq!(recovered.removed, [Uuid::from_u128(2)]);
+    assert!(lake.store.len(&used[0]).is_ok(), "a file that a snapshot reaches stays");
+    assert_eq!(lake.store.len(&stray).expect_err("is gone").kind(), Kind::NotFound);
+    assert_eq!(again.recover().expect("recovers"), Recovered::default());
+}
+
+#[test]
+fn standings_at_open() {
+    let lake = lake(&[]);
+    let metadata = lake.metadata("data");
+    let judge = |mark, oldest, end| standing(&metadata, metadata.uuid(), mark, oldest, end);
+    assert_eq!(judge(None, 0, 4), Standing::Fresh);
+    assert_eq!(judge(Some(at(2)), 1, 4), Standing::Continue(at(2)));
+    assert_eq!(judge(Some(at(4)), 1, 4), Standing::Continue(at(4)));
+    assert_eq!(judge(Some(at(5)), 1, 4), Standing::NewEpoch { mark: at(5), end: 4 });
+    assert_eq!(judge(Some(at(0)), 1, 4), Standing::Gap { mark: Some(at(0)), oldest: 1 });
+    assert_eq!(judge(None, 3, 4), Standing::Gap { mark: None, oldest: 3 });
+    let other = Uuid::from_u128(1);
+    assert!(matches!(standing(&metadata, other, None, 0, 0), Standing::OtherTable { .. }));
+}
+
+#[test]
+fn foreign_edits_of_marks_are_refused() {
+    let lake = lake(&[]);
+    lake.commit(vec![lake.append("data", 0, None, at(5))]);
+    let before = lake.metadata("data");
+    assert!(guard_marks(Some(&before), &before).is_ok());
+    let edited = |builder: iceberg::Result<iceberg::spec::TableMetadataBuilder>| {
+        builder.and_then(|builder| builder.build()).expect("builds").metadata
+    };
+    let builder = || TableMetadata::clone(&before).into_builder(None);
+    let lost = edited(builder().remove_properties(&[lane_property(LANE)]));
+    let moved = edited(builder().set_properties(HashMap::from([(lane_property(LANE), "9:0".to_string())])));
+    let other = edited(builder().set_properties(HashMap::from([("owner".to_string(), "me".to_string())])));
+    assert_eq!(guard_marks(Some(&before), &lost).expect_err("refuses").kind(), Kind::Forbidden);
+    assert_eq!(guard_marks(Some(&before), &moved).expect_err("refuses").kind(), Kind::Forbidden);
+    assert!(guard_marks(Some(&before), &other).is_ok());
+    assert!(guard_marks(None, &before).is_err(), "a table is not registered with marks");
+}
