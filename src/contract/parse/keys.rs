@@ -56,6 +56,11 @@ impl<'a, 'i> Keys<'a, 'i> {
         text.map(|text| (text, value.span()))
     }
 
+    /// A text for people, without spaces around it; an empty one is none.
+    pub(super) fn words(&self, key: &str, notes: &mut Notes<'_>) -> Option<String> {
+        self.text(key, notes).map(|(text, _)| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
     pub(super) fn flag(&self, key: &str, notes: &mut Notes<'_>) -> Option<bool> {
         let value = self.get(key)?;
         let flag = value.get_ref().as_bool();

@@ -35,7 +35,7 @@ pub(super) fn read<'a>(top: &Keys<'a, '_>, origin: &str, notes: &mut Notes<'_>) 
     let settings = Settings {
         ident: ident(&keys, origin, notes),
         version: version(&keys, notes),
-        doc: keys.text("doc", notes).map(|(text, _)| text.trim().to_owned()),
+        doc: keys.words("doc", notes),
         strict: keys.flag("strict", notes).unwrap_or(true),
         unknown: unknown(&keys, notes),
         reject_limit: reject_limit(&keys, notes),
