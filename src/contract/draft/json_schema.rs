@@ -7,6 +7,7 @@
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::records::Object;
 use super::{Column, Draft, quoted};
 
 /// References followed for one field, so that a circle ends.
@@ -21,19 +22,21 @@ pub(super) fn schema(bytes: &[u8]) -> Option<Value> {
     is_schema.then_some(value)
 }
 
-pub(super) fn read(root: &Value) -> Draft {
+pub(super) fn read(root: &Value, bytes: &[u8]) -> Draft {
     let model = resolve(root, root, DEPTH).0;
-    let mut draft = Draft::default();
-    for key in ["title", "description"] {
-        draft.notes.extend(model.get(key).and_then(Value::as_str).map(super::one_line));
-    }
+    let words = ["description", "title"].iter().find_map(|key| model.get(*key).and_then(Value::as_str));
+    let doc = words.map(super::one_line).unwrap_or_default();
+    let mut draft = Draft { doc, from_schema: true, ..Draft::default() };
     if model.get("additionalProperties") != Some(&Value::Bool(false)) {
         draft.ignored.push("what the schema does not name (it does not forbid other fields)".to_owned());
     }
     let required: Vec<&str> =
         model.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let properties = model.get("properties").and_then(Value::as_object);
-    for (name, property) in properties.into_iter().flatten() {
+    let mut properties: Vec<_> = properties.into_iter().flatten().collect();
+    let order = order(root, bytes);
+    properties.sort_by_key(|(name, _)| order.iter().position(|known| known == *name));
+    for (name, property) in properties {
         let (target, nullable) = resolve(root, property, DEPTH);
         let Some(mut column) = column(root, name, target, &mut draft) else {
             draft
@@ -47,6 +50,21 @@ pub(super) fn read(root: &Value) -> Draft {
         draft.columns.push(column);
     }
     draft
+}
+
+/// The names of the properties as the document orders them, which a parsed [`Value`] forgets.
+fn order(root: &Value, bytes: &[u8]) -> Vec<String> {
+    let pointer = root.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix('#')).unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes);
+    let mut object = serde_json::from_str::<Object>(text.trim_start_matches('\u{feff}')).ok();
+    for key in pointer.split('/').skip(1).chain(["properties"]) {
+        let key = key.replace("~1", "/").replace("~0", "~");
+        object = object.and_then(|object| {
+            let (_, value) = object.0.into_iter().find(|(name, _)| *name == key)?;
+            serde_json::from_str(value.get()).ok()
+        });
+    }
+    object.map(|object| object.0.into_iter().map(|(name, _)| name).collect()).unwrap_or_default()
 }
 
 /// The schema behind references and unions with null, and whether null is allowed.

@@ -31,7 +31,7 @@ pub fn draft(table: &str, source: &str, sample: Sample<'_>, complete: bool) -> R
     let mut draft = match sample {
         Sample::Csv(bytes) => records::csv(bytes, complete),
         Sample::Json(bytes) => match json_schema::schema(bytes) {
-            Some(schema) => json_schema::read(&schema),
+            Some(schema) => json_schema::read(&schema, bytes),
             None => records::json(bytes, complete),
         },
         Sample::Columns(schema) => columns::read(schema),
@@ -50,6 +50,10 @@ pub fn draft(table: &str, source: &str, sample: Sample<'_>, complete: bool) -> R
 struct Draft {
     /// Comments at the top.
     notes: Vec<String>,
+    /// What the table holds, where the source says it.
+    doc: String,
+    /// Whether it was made from a description of records and not from records.
+    from_schema: bool,
     /// Why `strict = false`, if it is.
     lenient: BTreeSet<&'static str>,
     /// Why `unknown = "ignore"`, if it is.
@@ -93,12 +97,13 @@ impl Draft {
 
     fn render(&self, table: &str, source: &str) -> String {
         let mut out = vec![format!("# A draft for {table}, made from {source}. Read it through, then keep it as")];
-        out.push(format!("# schemas/{}.toml: it takes that file as it stands.", path(table)));
+        let takes = if self.from_schema { "what that schema describes" } else { "that file as it stands" };
+        out.push(format!("# schemas/{}.toml: it takes {takes}.", path(table)));
         out.extend(self.notes.iter().map(|note| format!("# {note}")));
         out.push("[table]".to_owned());
         out.push(format!("name = {}", quoted(table)));
         out.push("version = 1".to_owned());
-        out.push("doc = \"\"  # what a row of this table is".to_owned());
+        out.push(format!("doc = {}  # what a row of this table is", quoted(&self.doc)));
         if !self.lenient.is_empty() {
             out.extend(self.lenient.iter().map(|reason| format!("# Not strict: {reason}.")));
             out.push("strict = false".to_owned());

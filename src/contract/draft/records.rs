@@ -152,7 +152,7 @@ impl Columns {
 }
 
 /// A JSON object's pairs in order, values as they are written.
-struct Object(Vec<(String, Box<RawValue>)>);
+pub(super) struct Object(pub(super) Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
