@@ -3,10 +3,11 @@
 //! Columns are found by name; a missing optional column is null, a null in a required one is an error (the contract
 //! has checked; here it is the last line of defence). Values are not copied where types agree.
 //!
-//! A dictionary of strings stays one: it becomes a **coded** column, whose keys are `Int16` codes into one dictionary
-//! that the writer keeps per column for all batches ([`Codes`]). So batches of any decoder can be cut, merged and
-//! spilled by their codes alone, and a longer dictionary agrees with every shorter one on the codes it has. A column
-//! with more than [`MOST_CODES`] strings is plain from then on; both forms may meet in one partition.
+//! Strings that repeat become **coded** columns, whether they come plain or as a dictionary: the keys are `Int16` codes
+//! into one dictionary that the writer keeps per column for all batches ([`Codes`]). So batches of any decoder can be
+//! cut, sorted, merged and spilled by their codes alone, and a longer dictionary agrees with every shorter one on the
+//! codes it has. A column that turns out to have too many different strings is plain from then on; both forms may meet
+//! in one partition.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +19,15 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Int16Type, Schema, SchemaRef, TimeUnit};
 
 use super::layout::Layout;
+use super::sort::Folded;
 use crate::error::{Error, Kind, Result};
 
-/// The most strings a coded column has.
-const MOST_CODES: usize = 4_096;
+/// The most strings a coded column has, and their bytes.
+const MOST_CODES: usize = 32_000;
+const MOST_CODED_BYTES: usize = 1 << 20;
+/// A column with more strings than this is coded only while each of them came often.
+const FEW_CODES: usize = 4_096;
+const OFTEN: usize = 4;
 
 /// Makes batches of the table from batches by name.
 #[derive(Debug)]
@@ -96,8 +102,13 @@ pub(super) fn retyped(field: &Field, data_type: &DataType) -> Field {
 /// The dictionary of one column.
 #[derive(Debug, Default)]
 struct Codes {
-    by_text: HashMap<Box<str>, i16>,
+    by_text: HashMap<Box<str>, i16, Folded>,
     values: Vec<Box<str>>,
+    bytes: usize,
+    /// Rows coded so far.
+    rows: usize,
+    /// Too many strings: the column is plain.
+    given_up: bool,
     array: Option<Arc<StringArray>>,
     /// The last incoming dictionary and the code of each of its strings; `None` is null.
     last: Option<(ArrayRef, Vec<Option<i16>>)>,
@@ -105,38 +116,59 @@ struct Codes {
 
 impl Codes {
     fn conform(&mut self, column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
-        if column.data_type() == field.data_type() {
-            return Ok(column.clone());
+        let coded = match (column.data_type(), field.data_type()) {
+            _ if self.given_up => None,
+            (DataType::Utf8, DataType::Utf8) if std::env::var_os("NOCODE").is_none() => {
+                self.code_plain(column.as_string())
+            }
+            (DataType::Dictionary(_, values), DataType::Utf8) if **values == DataType::Utf8 => self.code(column),
+            _ => None,
+        };
+        match coded {
+            Some(codes) => Ok(Arc::new(DictionaryArray::<Int16Type>::new(codes, self.array()))),
+            None if column.data_type() == field.data_type() => Ok(column.clone()),
+            None => converted(column, field),
         }
-        if let (DataType::Dictionary(_, _), DataType::Utf8) = (column.data_type(), field.data_type())
-            && let Some(coded) = self.code(column)?
-        {
-            return Ok(coded);
-        }
-        converted(column, field)
     }
 
-    /// The column by codes, or nothing if it has too many strings.
-    fn code(&mut self, column: &ArrayRef) -> Result<Option<ArrayRef>> {
+    /// The codes of plain strings, or nothing if there are too many.
+    fn code_plain(&mut self, column: &StringArray) -> Option<Int16Array> {
+        let mut codes = Vec::with_capacity(column.len());
+        let mut last: Option<(&str, i16)> = None;
+        for row in 0..column.len() {
+            if column.is_null(row) {
+                codes.push(0);
+                continue;
+            }
+            let text = column.value(row);
+            let code = match last {
+                Some((before, code)) if before == text => code,
+                _ => self.code_of(text, self.rows + row)?,
+            };
+            last = Some((text, code));
+            codes.push(code);
+        }
+        self.rows += column.len();
+        Some(Int16Array::new(codes.into(), column.nulls().cloned()))
+    }
+
+    /// The codes of a dictionary's keys, or nothing if there are too many strings.
+    fn code(&mut self, column: &ArrayRef) -> Option<Int16Array> {
         let dictionary = column.as_any_dictionary();
-        if dictionary.values().len() > MOST_CODES || *dictionary.values().data_type() != DataType::Utf8 {
-            return Ok(None);
-        }
         let known = self.last.as_ref().is_some_and(|(values, _)| same_array(values, dictionary.values()));
-        if !known && !self.learn(dictionary.values()) {
-            return Ok(None);
+        if !known {
+            self.learn(dictionary.values())?;
         }
-        let Some((_, codes)) = &self.last else { return Ok(None) };
+        self.rows += column.len();
+        let (_, codes) = self.last.as_ref()?;
         let keys = dictionary.normalized_keys_or_empty(codes.len());
         let nulls = dictionary.keys().nulls();
-        let code = |(i, key): (usize, usize)| if nulls.is_some_and(|n| n.is_null(i)) { None } else { codes[key] };
-        let coded = if nulls.is_none() && codes.iter().all(Option::is_some) {
+        if nulls.is_none() && codes.iter().all(Option::is_some) {
             let dense: Vec<i16> = codes.iter().flatten().copied().collect();
-            Int16Array::from_iter_values(keys.into_iter().map(|key| dense[key]))
-        } else {
-            keys.into_iter().enumerate().map(code).collect::<Int16Array>()
-        };
-        Ok(Some(Arc::new(DictionaryArray::<Int16Type>::new(coded, self.array()))))
+            return Some(Int16Array::from_iter_values(keys.into_iter().map(|key| dense[key])));
+        }
+        let code = |(i, key): (usize, usize)| if nulls.is_some_and(|n| n.is_null(i)) { None } else { codes[key] };
+        Some(keys.into_iter().enumerate().map(code).collect())
     }
 
     fn array(&mut self) -> Arc<StringArray> {
@@ -144,31 +176,36 @@ impl Codes {
         self.array.get_or_insert_with(|| Arc::new(StringArray::from_iter_values(values.iter()))).clone()
     }
 
-    /// Gives codes to the strings of an incoming dictionary; false if there are too many.
-    fn learn(&mut self, values: &ArrayRef) -> bool {
+    /// Gives codes to the strings of an incoming dictionary.
+    fn learn(&mut self, values: &ArrayRef) -> Option<()> {
         let mut codes = Vec::with_capacity(values.len());
         for text in values.as_string::<i32>() {
-            let Some(text) = text else {
-                codes.push(None);
-                continue;
-            };
-            let code = match self.by_text.get(text) {
-                Some(&code) => code,
-                None if self.values.len() < MOST_CODES => self.add(text),
-                None => return false,
-            };
-            codes.push(Some(code));
+            codes.push(match text {
+                Some(text) => Some(self.code_of(text, usize::MAX)?),
+                None => None,
+            });
         }
         self.last = Some((values.clone(), codes));
-        true
+        Some(())
     }
 
-    fn add(&mut self, text: &str) -> i16 {
+    /// The code of `text`, a new one if need be; nothing if that makes too many in `rows` rows.
+    fn code_of(&mut self, text: &str, rows: usize) -> Option<i16> {
+        if let Some(&code) = self.by_text.get(text) {
+            return Some(code);
+        }
+        let rare = self.values.len() >= FEW_CODES && rows / OFTEN < self.values.len();
+        if rare || self.values.len() == MOST_CODES || self.bytes + text.len() > MOST_CODED_BYTES {
+            self.given_up = true;
+            (self.by_text, self.last) = (HashMap::default(), None);
+            return None;
+        }
         let code = self.values.len() as i16;
         self.by_text.insert(text.into(), code);
         self.values.push(text.into());
+        self.bytes += text.len();
         self.array = None;
-        code
+        Some(code)
     }
 }
 

@@ -40,7 +40,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use iceberg::spec::Struct;
 use laked_catalog::store::{DiskRead, Store};
 use laked_catalog::system::System;
@@ -159,9 +159,8 @@ impl Writer {
     /// Reserves what the batch takes; one that keeps much more memory than its rows need is copied first.
     fn hold(&mut self, batch: RecordBatch) -> Result<Arc<Held>> {
         let needed = needed_bytes(&batch);
-        let batch =
-            if batch.get_array_memory_size() > 2 * needed + (64 << 10) { gather::compacted(&batch)? } else { batch };
-        let bytes = batch.get_array_memory_size();
+        let batch = if memory(&batch) > 2 * needed + (64 << 10) { gather::compacted(&batch)? } else { batch };
+        let bytes = memory(&batch);
         self.bytes += needed as u64;
         let row_bytes = bytes.div_ceil(batch.num_rows());
         let _reservation = self.budget.reserve(bytes + batch.num_rows() * size_of::<u32>());
@@ -246,9 +245,22 @@ impl Writer {
     }
 }
 
+/// The memory of the batch's buffers. The dictionaries of coded columns are the writer's and not counted.
+fn memory(batch: &RecordBatch) -> usize {
+    let column = |column: &ArrayRef| match column.as_any_dictionary_opt() {
+        Some(dictionary) => dictionary.keys().get_array_memory_size(),
+        None => column.get_array_memory_size(),
+    };
+    batch.columns().iter().map(column).sum()
+}
+
 /// The memory the batch's rows need, however large the buffers they lie in.
 fn needed_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+    let column = |column: &ArrayRef| match column.as_any_dictionary_opt() {
+        Some(dictionary) => dictionary.keys().to_data().get_slice_memory_size(),
+        None => column.to_data().get_slice_memory_size(),
+    };
+    batch.columns().iter().map(|of| column(of).unwrap_or(0)).sum()
 }
 
 /// The rows' numbers partition by partition, and where each partition's end.

@@ -60,7 +60,16 @@ enum Column {
     Texts(arrow::array::StringArray, arrow::array::StringArray, bool),
     /// 64-bit integers without nulls: the usual second one.
     Longs(arrow::buffer::ScalarBuffer<i64>, arrow::buffer::ScalarBuffer<i64>, bool),
+    /// Coded strings without nulls.
+    Codes(Coded, Coded, bool),
     Any(DynComparator),
+}
+
+type Coded = arrow::array::DictionaryArray<Int16Type>;
+
+/// The string of a row.
+fn text(coded: &Coded, row: usize) -> &str {
+    coded.values().as_string::<i32>().value(coded.keys().value(row) as usize)
 }
 
 impl Comparison {
@@ -76,6 +85,10 @@ impl Comparison {
             let found = match column {
                 Column::Texts(left, right, down) => directed(left.value(a).cmp(right.value(b)), *down),
                 Column::Longs(left, right, down) => directed(left[a].cmp(&right[b]), *down),
+                Column::Codes(left, right, down) => {
+                    let same = left.keys().value(a) == right.keys().value(b);
+                    if same { Ordering::Equal } else { directed(text(left, a).cmp(text(right, b)), *down) }
+                }
                 Column::Any(compare) => compare(a, b),
             };
             if found != Ordering::Equal {
@@ -96,6 +109,10 @@ impl Column {
         match (left.data_type(), right.data_type()) {
             (DataType::Utf8, DataType::Utf8) if dense => {
                 return Ok(Column::Texts(left.as_string().clone(), right.as_string().clone(), by.descending));
+            }
+            (DataType::Dictionary(_, _), DataType::Dictionary(_, _)) if dense => {
+                let coded = |a: &ArrayRef| a.as_dictionary::<Int16Type>().clone();
+                return Ok(Column::Codes(coded(left), coded(right), by.descending));
             }
             (DataType::Timestamp(TimeUnit::Microsecond, _), DataType::Timestamp(TimeUnit::Microsecond, _)) if dense => {
                 let longs = |a: &ArrayRef| a.as_primitive::<TimestampMicrosecondType>().values().clone();
@@ -231,7 +248,9 @@ fn raw(columns: &[&ArrayRef], rows: &[At]) -> Result<Vec<u64>> {
         DataType::Timestamp(TimeUnit::Nanosecond, _) => integers!(columns, rows, TimestampNanosecondType, signed),
         DataType::Float32 => integers!(columns, rows, Float32Type, |v| double(f64::from(v))),
         DataType::Float64 => integers!(columns, rows, Float64Type, double),
-        DataType::Utf8 | DataType::Dictionary(_, _) => Ok(text_ranks(columns, rows)),
+        DataType::Utf8 | DataType::Dictionary(_, _) => {
+            Ok(code_ranks(columns, rows).unwrap_or_else(|| text_ranks(columns, rows)))
+        }
         _ => other_ranks(columns, rows),
     }
 }
@@ -262,6 +281,20 @@ impl<'a> Texts<'a> {
             }
         }
     }
+}
+
+/// The ranks of coded strings, by the longest dictionary; nothing if a piece is plain.
+fn code_ranks(columns: &[&ArrayRef], rows: &[At]) -> Option<Vec<u64>> {
+    let coded: Vec<_> = columns.iter().map(|column| column.as_dictionary_opt::<Int16Type>()).collect::<Option<_>>()?;
+    let strings = coded.iter().map(|dictionary| dictionary.values()).max_by_key(|values| values.len())?;
+    let strings = strings.as_string::<i32>();
+    let mut by_text: Vec<u32> = (0..strings.len() as u32).collect();
+    by_text.sort_unstable_by_key(|&code| strings.value(code as usize));
+    let mut ranks = vec![0_u64; strings.len()];
+    by_text.into_iter().enumerate().for_each(|(rank, code)| ranks[code as usize] = rank as u64);
+    let keys: Vec<&[i16]> = coded.iter().map(|dictionary| dictionary.keys().values().as_ref()).collect();
+    // The code of a null may be any.
+    Some(rows.iter().map(|at| ranks.get(keys[at.piece()][at.row()] as usize).copied().unwrap_or(0)).collect())
 }
 
 /// The rank of each row's string among the distinct ones.

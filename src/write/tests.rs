@@ -324,7 +324,7 @@ const ORDERS: [Order; 6] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn files_hold_the_rows_sorted_in_their_partitions(
@@ -426,4 +426,45 @@ fn renamed_columns_come_by_the_name_map() {
     let named = RecordBatch::try_from_iter([("id", whole.column(0).clone()), ("when", whole.column(1).clone())]);
     writer.write(named.expect("a batch")).expect("written");
     assert_eq!(bench.read(writer.seal().expect("sealed")).remove(0).1[0].time, rows[0].time);
+}
+
+#[test]
+fn a_column_that_turns_out_to_have_many_strings_is_plain_from_then_on() {
+    let bench = Bench::new();
+    for budget in [100_000, 64 << 20] {
+        let mut writer = bench.writer(&metadata(&[], ORDERS[1], &[]), budget);
+        let mut random = Random(11);
+        let mut few: Vec<Row> = (0..500).map(|_| random.row()).collect();
+        let many = (0..6_000).map(|i| Row { user: Some(format!("u{}", (i * 7_919) % 6_000)), ..random.row() });
+        let many: Vec<Row> = many.collect();
+        writer.write(batch(&few, false)).expect("written");
+        writer.write(batch(&many, false)).expect("written");
+        let mut files = bench.read(writer.seal().expect("sealed"));
+        let (file, rows) = files.remove(0);
+        assert_sorted(&rows, ORDERS[1]);
+        assert_metrics(&file, &rows);
+        few.extend(many);
+        let sorted = |rows: &[Row]| {
+            let mut keys: Vec<String> = rows.iter().map(key).collect();
+            keys.sort_unstable();
+            keys
+        };
+        assert_eq!(sorted(&rows), sorted(&few));
+    }
+}
+
+#[test]
+fn rows_in_order_go_to_the_open_file_before_the_seal() {
+    let bench = Bench::new();
+    let mut writer = bench.writer(&metadata(&[], ORDERS[1], &[]), 24 << 20);
+    let wide = "x".repeat(500);
+    let row = |i: usize| Row { id: format!("{wide}{i:06}"), user: Some("u".into()), time: i as i64, ..Random(5).row() };
+    for start in (0..60_000).step_by(4_000) {
+        writer.write(batch(&(start..start + 4_000).map(row).collect::<Vec<_>>(), true)).expect("written");
+    }
+    assert!(writer.spill.is_none() && writer.partitions[0].open.is_some());
+    let files = bench.read(writer.seal().expect("sealed"));
+    assert_eq!(files.len(), 1);
+    assert!(files[0].1.iter().enumerate().all(|(i, row)| row.time == i as i64));
+    assert_eq!(files[0].1.len(), 60_000);
 }
