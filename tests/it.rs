@@ -2,3 +2,4 @@
 
 #[allow(dead_code, reason = "each scenario uses its part of the kit")]
 mod kit;
+mod rules;

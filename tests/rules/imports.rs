@@ -1,0 +1,105 @@
+//! Who may name whom.
+
+use super::{Source, none_breaks, sources};
+
+/// What a module of `src/` may name of its siblings; the rest is forbidden. Stages exchange plain values (`flow`) and
+/// never call one another: only `daemon` and `cli` know the order.
+const MAY_NAME: [(&str, &[&str]); 13] = [
+    ("flow", &["error"]),
+    ("budget", &[]),
+    ("error", &[]),
+    // Pure: text in, compiled rules out.
+    ("contract", &["error", "flow"]),
+    ("ingest", &["error", "flow", "budget", "contract"]),
+    ("write", &["error", "flow", "budget"]),
+    ("commit", &["error", "flow"]),
+    ("maintain", &["error", "flow", "budget"]),
+    ("read", &["error", "flow", "budget"]),
+    ("derive", &["error", "flow", "budget"]),
+    ("sample", &["error"]),
+    ("telemetry", &["error", "config", "flow"]),
+    ("config", &["error"]),
+];
+
+/// Every allowed name beyond the table, with its reason.
+const EXCEPTIONS: [(&str, &str, &str); 1] = [(
+    "src/commit/",
+    "write",
+    "a commit takes the sealed files as `write` gives them, the value that passes between the two",
+)];
+
+fn stage(source: &Source) -> Option<&str> {
+    let rest = source.path.strip_prefix("src/")?;
+    Some(rest.split('/').next()?.trim_end_matches(".rs"))
+}
+
+fn siblings_named<'a>(line: &'a str) -> impl Iterator<Item = &'a str> {
+    line.match_indices("crate::").filter(|(at, _)| !line[..*at].ends_with('_')).map(|(at, _)| {
+        let rest = &line[at + "crate::".len()..];
+        &rest[..rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len())]
+    })
+}
+
+#[test]
+fn stages_are_siblings_that_never_import_one_another() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let Some((own, allowed)) = stage(&source).and_then(|own| MAY_NAME.iter().find(|(name, _)| *name == own)) else {
+            continue;
+        };
+        for (line, text) in source.code().filter(|_| !source.is_test()) {
+            for named in siblings_named(text).filter(|named| named != own && !allowed.contains(named)) {
+                let excepted = EXCEPTIONS.iter().any(|(path, name, _)| source.path.starts_with(path) && *name == named);
+                if !excepted && !named.is_empty() {
+                    broken.push(format!("{}:{line}: {own} names {named}", source.path));
+                }
+            }
+        }
+    }
+    none_breaks("a stage names a sibling it must not know (pass a value of `flow` instead)", &broken);
+}
+
+#[test]
+fn only_read_names_duckdb() {
+    let engine = format!("{}::", "duckdb");
+    let names = |source: &&Source| {
+        let reads = source.path.starts_with("src/read/");
+        !reads && source.code().any(|(_, line)| line.contains(&engine) || line.contains("use duckdb"))
+    };
+    let sources = sources();
+    let broken: Vec<String> =
+        sources.iter().filter(|s| s.path.starts_with("src/")).filter(names).map(|s| s.path.clone()).collect();
+    none_breaks("the engine is named outside of src/read", &broken);
+}
+
+/// Who may name `std::fs` besides `catalog/src/store`.
+const TOUCH_DISK: [(&str, &str); 2] = [
+    ("src/cli/", "files the user names on the command line lie outside of any lake"),
+    ("src/read/", "the embedded engine's scratch folder is its own, and nothing in it is kept"),
+];
+
+#[test]
+fn only_the_store_touches_the_disk() {
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test() && !source.path.starts_with("catalog/src/store/"))
+    {
+        if TOUCH_DISK.iter().any(|(path, _)| source.path.starts_with(path)) {
+            continue;
+        }
+        let lines = source.code().filter(|(_, line)| line.contains("std::fs") || line.contains("tokio::fs"));
+        broken.extend(lines.map(|(line, text)| format!("{}:{line}: {}", source.path, text.trim())));
+    }
+    none_breaks("storage goes through laked_catalog::store", &broken);
+}
+
+#[test]
+fn the_catalog_knows_nothing_of_the_daemon() {
+    let sources = sources();
+    let catalog = sources.iter().filter(|source| source.path.starts_with("catalog/"));
+    let broken: Vec<String> = catalog
+        .flat_map(|s| {
+            s.code().filter(|(_, line)| line.contains("laked::")).map(|(line, _)| format!("{}:{line}", s.path))
+        })
+        .collect();
+    none_breaks("the catalog also runs alone", &broken);
+}
