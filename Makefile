@@ -34,6 +34,7 @@ lint: duckdb ## Check format, lints and docs.
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(flags)
 
 bench: build venv ## Measure against PyIceberg and DuckDB. ARGS="--users 500" for a small run.
+	$(CARGO) build --release $(flags) --example load
 	$(VENV)/bin/python tests/bench/run.py $(ARGS)
 
 readers: build venv ## Read a lake with Trino. Needs Maven and Java 22 or newer.

@@ -1,0 +1,182 @@
+"""`make bench`: laked, PyIceberg and DuckDB's Iceberg insert, one after another on this machine, on the same files.
+
+laked checks the whole contract and syncs every byte; the peers check nothing. Rows per CPU-second count user and system
+time of the process that writes, its children included; the client that feeds laked is not counted, as the file the
+peers read costs nothing either. Prints a table, and keeps it in tests/bench/results.
+
+  --users N        5,000 make 9,667,990 rows, a thousand take a fifth of the time
+  --only A,B       of: files, peers, bodies, singles, visible, commit, snapshots, partitions
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import process  # noqa: F401  (fails early where there is no /proc)
+from daemon import BINARIES, ROOT, WORK, Daemon, sample
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+LOAD = ROOT / "target" / "release" / "examples" / "load"
+ORDERS = {"sorted": [], "arrival": ["--order", "arrival", "--ids", "random"]}
+FORMS = {"sorted": ["parquet", "arrow", "csv", "ndjson"], "arrival": ["parquet", "csv", "ndjson"]}
+lines = []
+
+
+def report(work, who, figure, wall=None, rate=None, peak=None):
+    cells = [work, who, figure, wall or "", rate or "", peak or ""]
+    lines.append(cells)
+    print("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, (38, 10, 28, 10, 12, 10))).rstrip(), flush=True)
+
+
+def report_rows(work, who, rows, used, size):
+    report(
+        work, who, f"{rows / used['cpu_s'] / 1e6:.2f} M rows/CPU-s", f"{used['wall_s']:.1f} s",
+        f"{size / used['wall_s'] / 1e6:.0f} MB/s", f"{used['peak_bytes'] / 2**20:.0f} MiB",
+    )
+
+
+def inputs(args):
+    for order, options in ORDERS.items():
+        for form in FORMS[order]:
+            path, rows = sample(f"{order}.{form}", args.users, *options)
+            yield f"{order}, {form}", path, rows
+
+
+def files(args):
+    for work, path, rows in inputs(args):
+        with Daemon() as daemon:
+            usage = daemon.usage()
+            daemon.drop(path)
+            daemon.await_rows(rows)
+            report_rows(work, "laked", rows, usage.stop(), path.stat().st_size)
+
+
+def peers(args):
+    for work, path, rows in inputs(args):
+        for peer in ("pyiceberg", "duckdb"):
+            if path.suffix in (".arrow", ".csv") and peer == "pyiceberg" or path.suffix == ".arrow":
+                continue
+            with Daemon() as daemon, tempfile.TemporaryDirectory(dir=WORK) as warehouse:
+                script = pathlib.Path(__file__).parent / "peer.py"
+                command = [sys.executable, script, peer, path, warehouse, daemon.url]
+                ended = subprocess.run(command, capture_output=True, text=True)
+                if ended.returncode != 0:
+                    report(work, peer, f"failed: {ended.stderr.strip().splitlines()[-1][:100]}")
+                    continue
+                used = json.loads(ended.stdout.splitlines()[-1])
+                assert used["rows"] == rows, used
+                report_rows(work, peer, rows, used, path.stat().st_size)
+
+
+def load(*arguments):
+    return json.loads(subprocess.run([LOAD, *map(str, arguments)], check=True, capture_output=True, text=True).stdout)
+
+
+def bodies(args):
+    path, rows = sample("arrival.ndjson", args.users, *ORDERS["arrival"])
+    with Daemon() as daemon:
+        usage = daemon.usage()
+        load("bodies", daemon.url, path, 10_000, 4)
+        daemon.await_rows(rows)
+        report_rows("HTTP, bodies of 10,000 NDJSON records", "laked", rows, usage.stop(), path.stat().st_size)
+
+
+def singles(args):
+    with Daemon() as daemon:
+        did = load("singles", daemon.url, 64, args.seconds)
+        daemon.await_rows(did["answers"])
+        report("HTTP, 64 clients, single records", "laked", f"{did['answers'] / did['seconds']:.0f} durable answers/s", peak=f"p99 {did['p99_ms']:.0f} ms")
+
+
+def visible(args):
+    with Daemon(LAKED_COMMIT_AGE="1s") as daemon:
+        did = load("visible", daemon.url, 60)
+        report("answer to visible, commit age 1 s", "laked", f"median {did['median_ms']:.0f}, p99 {did['p99_ms']:.0f} ms")
+
+
+def one_commit(daemon, number):
+    """Seconds of the commit that one small body needs, as the daemon measured it."""
+    record = {
+        "reading_id": f"c{number}", "user_id": "u1", "device_id": "d1", "timestamp": "2026-06-27T00:00:00Z",
+        "glucose_mg_dl": 100, "country": "TW", "source": "cgm", "trend": "flat",
+    }
+    before = daemon.stage_seconds("commit")
+    daemon.post("/ingest/glucose/cgm_readings?wait=committed", json.dumps(record).encode() + b"\n")
+    after = daemon.stage_seconds("commit")
+    return (after[0] - before[0]) / max(after[1] - before[1], 1)
+
+
+def commit(args):
+    with Daemon(LAKED_COMMIT_AGE="1ms") as daemon:
+        took = [one_commit(daemon, number) for number in range(100)]
+    durable = load("durable", WORK, 100)["median_ms"]
+    median = statistics.median(took) * 1000
+    report("a commit, median of 100", "laked", f"{median:.1f} ms", rate=f"{median / durable:.1f} x", peak=f"a durable file write: {durable:.1f} ms")
+
+
+def snapshots(args):
+    with Daemon(LAKED_COMMIT_AGE="1ms") as daemon:
+        took = [one_commit(daemon, number) for number in range(args.snapshots)]
+    few, many = statistics.median(took[5:25]) * 1000, statistics.median(took[-20:]) * 1000
+    report(f"a commit at {args.snapshots} snapshots", "laked", f"{many:.1f} ms", rate=f"{many / few:.2f} x", peak=f"at 10: {few:.1f} ms")
+
+
+def partitions(args):
+    """Ten thousand users, a partition each, reporting in turn."""
+    with tempfile.TemporaryDirectory(dir=WORK) as schemas:
+        contract = (ROOT / "schemas" / "glucose" / "cgm_readings.toml").read_text()
+        folder = pathlib.Path(schemas, "glucose")
+        folder.mkdir()
+        by_user = contract.replace('partition = ["country", "month(timestamp)"]', 'partition = ["user_id"]')
+        assert by_user != contract
+        (folder / "cgm_readings.toml").write_text(by_user)
+        options = ["--days", "0.25", "--gaps", "0", *ORDERS["arrival"]]
+        path, rows = sample("partitions.parquet", 10_000, *options)
+        with Daemon(schemas=schemas) as daemon:
+            usage = daemon.usage()
+            daemon.drop(path)
+            daemon.await_rows(rows)
+            report_rows("10,000 open partitions, Parquet", "laked", rows, usage.stop(), path.stat().st_size)
+
+
+ALL = [files, peers, bodies, singles, visible, commit, snapshots, partitions]
+
+
+def keep(args):
+    RESULTS.mkdir(exist_ok=True)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    head = f"# {now:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, {platform.machine()}, {args.users} users\n\n"
+    table = [["work", "who", "figure", "time", "rate", "peak"], ["---"] * 6, *lines]
+    text = "\n".join("| " + " | ".join(cells) + " |" for cells in table)
+    path = RESULTS / f"{now:%Y-%m-%d-%H%M}.md"
+    path.write_text(head + text + "\n")
+    print(f"kept in {path.relative_to(ROOT)}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=5000)
+    parser.add_argument("--only", default=",".join(part.__name__ for part in ALL))
+    parser.add_argument("--snapshots", type=int, default=5000)
+    parser.add_argument("--seconds", type=int, default=10, help="how long single records are posted")
+    args = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    assert (BINARIES / "laked").exists(), "make build first"
+    wanted = args.only.split(",")
+    for part in ALL:
+        if part.__name__ in wanted:
+            part(args)
+    keep(args)
+    shutil.rmtree(WORK / "samples", ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
