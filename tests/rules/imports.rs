@@ -33,7 +33,7 @@ fn stage(source: &Source) -> Option<&str> {
     Some(rest.split('/').next()?.trim_end_matches(".rs"))
 }
 
-fn siblings_named<'a>(line: &'a str) -> impl Iterator<Item = &'a str> {
+fn siblings_named(line: &str) -> impl Iterator<Item = &str> {
     line.match_indices("crate::").filter(|(at, _)| !line[..*at].ends_with('_')).map(|(at, _)| {
         let rest = &line[at + "crate::".len()..];
         &rest[..rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len())]
