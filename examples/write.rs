@@ -1,6 +1,6 @@
 //! Measures the write stage alone: CGM batches made in memory, sorted or in order of arrival with random ids.
 //!
-//! `cargo run --release --example write -- [sorted|arrival|partitions] [rows] [budget MiB]` prints rows per CPU-second
+//! `cargo run --release --example write -- [sorted|arrival|partitions] [rows] [budget MiB] [users]` prints rows per CPU-second
 //! of writing and sealing (making the batches is not counted), the files' bytes a row, and the peak RSS.
 
 use std::sync::Arc;
@@ -22,7 +22,6 @@ use laked_catalog::system::System;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BATCH: usize = 65_536;
-const USERS: usize = 4_476;
 /// 2025-01-01T00:00:00Z in microseconds.
 const START: i64 = 1_735_689_600_000_000;
 const STEP: i64 = 300_000_000;
@@ -67,9 +66,9 @@ fn mixed(value: u64) -> u64 {
 }
 
 /// The rows `start..end` of `rows`: user by user, or slot by slot for all users.
-fn batch(start: usize, end: usize, rows: usize, arrival: bool) -> RecordBatch {
-    let slots = rows.div_ceil(USERS);
-    let place = |row: usize| if arrival { (row % USERS, row / USERS) } else { (row / slots, row % slots) };
+fn batch(start: usize, end: usize, rows: usize, users: usize, arrival: bool) -> RecordBatch {
+    let slots = rows.div_ceil(users);
+    let place = |row: usize| if arrival { (row % users, row / users) } else { (row / slots, row % slots) };
     let at = || (start..end).map(place);
     let id = |row: usize| match arrival {
         true => format!("{:016x}-{:016x}", mixed(row as u64), mixed(!row as u64)),
@@ -116,14 +115,14 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let kind = arguments.first().map_or("sorted", String::as_str);
     let number = |i: usize, default: usize| arguments.get(i).and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (rows, budget) = (number(1, 9_667_990), number(2, 256));
+    let (rows, budget, users) = (number(1, 9_667_990), number(2, 256), number(3, 4_476));
     let folder = tempfile::tempdir()?;
     let store = Store::local(System::real(), folder.path().join("staging"))?;
     let metadata = metadata(format!("file://{}/t", folder.path().display()), kind == "partitions");
     let mut writer = Writer::new(Layout::of(&metadata)?, store, System::real(), Budget::new(budget << 20));
     let (mut user, mut system) = (0.0, 0.0);
     for start in (0..rows).step_by(BATCH) {
-        let batch = batch(start, rows.min(start + BATCH), rows, kind != "sorted");
+        let batch = batch(start, rows.min(start + BATCH), rows, users, kind != "sorted");
         let before = cpu_seconds();
         writer.write(batch)?;
         (user, system) = (user + cpu_seconds().0 - before.0, system + cpu_seconds().1 - before.1);

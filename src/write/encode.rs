@@ -18,14 +18,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use iceberg::spec::{PrimitiveType, Schema};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::{Encoding, Type as PhysicalType};
+use parquet::basic::{Encoding, LogicalType, Type as PhysicalType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{RowGroupMetaData, RowGroupMetaDataPtr};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 
 use super::layout::Layout;
 use super::settings::MetricsMode;
@@ -66,12 +67,36 @@ impl Shape {
 ///
 /// # Errors
 /// `Invalid` if a type has none.
-pub(super) fn parquet_schema(arrow: &arrow::datatypes::Schema) -> Result<SchemaDescPtr> {
+pub(super) fn parquet_schema(arrow: &arrow::datatypes::Schema, table: &Schema) -> Result<SchemaDescPtr> {
     let converted = ArrowSchemaConverter::new().schema_root("table").convert(arrow);
+    let converted = converted.and_then(|schema| with_uuids(&schema, table));
     let schema: SchemaDescriptor = converted.map_err(|e| {
         Error::new(Kind::Invalid, "the table's schema has a type that cannot be written as Parquet").because(e)
     })?;
     Ok(Arc::new(schema))
+}
+
+/// Says of UUID columns that they are: Arrow knows them as 16 bytes.
+fn with_uuids(schema: &SchemaDescriptor, table: &Schema) -> Result<SchemaDescriptor, ParquetError> {
+    let is_uuid = |id: i32| {
+        let kind = table.field_by_id(id).and_then(|field| field.field_type.as_primitive_type());
+        matches!(kind, Some(PrimitiveType::Uuid))
+    };
+    let annotated = |field: &TypePtr| {
+        let info = field.get_basic_info();
+        if !field.is_primitive() || !is_uuid(info.id()) {
+            return Ok(field.clone());
+        }
+        let uuid = Type::primitive_type_builder(field.name(), PhysicalType::FIXED_LEN_BYTE_ARRAY)
+            .with_length(16)
+            .with_repetition(info.repetition())
+            .with_id(Some(info.id()))
+            .with_logical_type(Some(LogicalType::Uuid));
+        uuid.build().map(Arc::new)
+    };
+    let fields = schema.root_schema().get_fields().iter().map(annotated).collect::<Result<_, ParquetError>>()?;
+    let root = Type::group_type_builder(schema.root_schema().name()).with_fields(fields).build()?;
+    Ok(SchemaDescriptor::new(Arc::new(root)))
 }
 
 fn failed(cause: &str) -> Error {

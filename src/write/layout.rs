@@ -78,7 +78,7 @@ impl Layout {
         let arrow = schema_to_arrow_schema(&schema).map_err(|e| {
             Error::new(Kind::Invalid, "the table's schema has a type that cannot be written").because(e)
         })?;
-        let parquet = encode::parquet_schema(&arrow)?;
+        let parquet = encode::parquet_schema(&arrow, &schema)?;
         let spec = metadata.default_partition_spec().clone();
         let partition = partition_columns(&spec, &schema)?;
         let order = order_columns(metadata.default_sort_order(), &schema)?;

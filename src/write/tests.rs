@@ -468,3 +468,14 @@ fn rows_in_order_go_to_the_open_file_before_the_seal() {
     assert!(files[0].1.iter().enumerate().all(|(i, row)| row.time == i as i64));
     assert_eq!(files[0].1.len(), 60_000);
 }
+
+#[test]
+fn uuids_are_annotated_in_the_file() {
+    let field = NestedField::required(1, "key", Type::Primitive(PrimitiveType::Uuid));
+    let schema = Schema::builder().with_fields([Arc::new(field)]).build().expect("a schema");
+    let arrow = iceberg::arrow::schema_to_arrow_schema(&schema).expect("Arrow");
+    let parquet = encode::parquet_schema(&arrow, &schema).expect("Parquet");
+    let column = parquet.column(0);
+    assert_eq!(column.logical_type_ref(), Some(&parquet::basic::LogicalType::Uuid));
+    assert_eq!(column.self_type().get_basic_info().id(), 1);
+}
