@@ -47,20 +47,6 @@ pub struct Record {
     pub contract: String,
     /// When it was claimed, in ms since 1970.
     pub at_ms: i64,
-    /// What became of it.
-    pub fate: Fate,
-}
-
-/// What becomes of a claimed file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fate {
-    /// It is ingested, then it goes to `done/`.
-    Ingest,
-    /// Nothing of it is; it goes to `failed/`.
-    Failed,
-    /// The same bytes were ingested before; it goes to `duplicate/`.
-    Duplicate,
 }
 
 /// The name of a claimed file: the entry's number and as much of the name's end as fits (the end tells the format).

@@ -28,7 +28,7 @@ use super::epoch::Epoch;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Door, LaneId, Mark, Marks};
 
-pub use claim::{Claim, Fate, Record};
+pub use claim::{Claim, Record};
 pub use looks::is_ignored;
 pub use watch::Watch;
 
@@ -242,7 +242,7 @@ impl Inbox {
         let pending = state
             .claims
             .range(..entry)
-            .find_map(|(e, c)| c.record.as_ref().filter(|r| r.hash == hash && r.fate == Fate::Ingest).map(|_| *e));
+            .find_map(|(e, c)| c.record.as_ref().filter(|r| r.hash == hash).map(|_| *e));
         pending.or_else(|| state.hashes.other(hash, entry, self.place.system.clock.now_ms()))
     }
 
