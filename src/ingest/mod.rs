@@ -6,6 +6,8 @@
 pub mod durable;
 pub mod entry;
 pub mod epoch;
+pub mod http;
 pub mod inbox;
+pub mod push;
 pub mod quarantine;
 pub mod spool;

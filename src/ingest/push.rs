@@ -72,11 +72,7 @@ struct Gathering {
 
 impl PushDoor {
     /// Takes all that `decoder` gives.
-    pub fn gather(
-        &self,
-        source: &str,
-        decoder: impl Iterator<Item = Result<Admitted>>,
-    ) -> Result<Gathered, Denied> {
+    pub fn gather(&self, source: &str, decoder: impl Iterator<Item = Result<Admitted>>) -> Result<Gathered, Denied> {
         let mut got = Gathering::default();
         for admitted in decoder {
             self.take(&mut got, admitted?)?;

@@ -239,10 +239,8 @@ impl Inbox {
     pub fn duplicate_of(&self, hash: &str, entry: u64) -> Option<u64> {
         let state = self.lock();
         self.place.once.then_some(())?;
-        let pending = state
-            .claims
-            .range(..entry)
-            .find_map(|(e, c)| c.record.as_ref().filter(|r| r.hash == hash).map(|_| *e));
+        let pending =
+            state.claims.range(..entry).find_map(|(e, c)| c.record.as_ref().filter(|r| r.hash == hash).map(|_| *e));
         pending.or_else(|| state.hashes.other(hash, entry, self.place.system.clock.now_ms()))
     }
 

@@ -194,6 +194,19 @@ impl Spool {
         Spill::create(place.system.disk.clone(), &place.dir, name)
     }
 
+    /// Puts a body on disk, to be read at random; the file has no name by the time this returns.
+    pub fn scratch(&self, mut body: impl std::io::Read) -> Result<Box<dyn laked_catalog::store::DiskRead>> {
+        let place = &self.shared.place;
+        let path = place.dir.join(format!("big-{}", place.system.ids.uuid().simple()));
+        let disk = place.system.disk.as_ref();
+        let fail = |e: std::io::Error| Error::from(e).with("file", path.display());
+        let mut file = disk.create(&path).map_err(fail)?;
+        let copied = std::io::copy(&mut body, &mut file).and_then(|_| disk.open(&path));
+        drop(file);
+        durable::remove(disk, &path)?;
+        copied.map_err(fail)
+    }
+
     /// Queues an entry; the ticket resolves when it is durable, or with why it is not.
     pub fn append(&self, parcel: Parcel) -> Result<Ticket, Busy> {
         let mut state = self.shared.lock();

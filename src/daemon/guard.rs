@@ -1,0 +1,36 @@
+//! What a foreign writer may not do: move the lanes' marks, or break a contract.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use laked_catalog::{Guard, Origin, Proposal};
+
+use super::tables::text;
+use crate::commit::guard_marks;
+use crate::contract::{Contract, Judgement, judge};
+use crate::error::Result;
+
+/// The daemon's rules for commits that come through the catalog.
+#[derive(Debug)]
+pub struct Rules {
+    /// The contracts, by table.
+    pub contracts: BTreeMap<String, Arc<Contract>>,
+}
+
+impl Guard for Rules {
+    fn check(&self, proposal: &Proposal<'_>) -> Result<()> {
+        if proposal.origin == Origin::Daemon {
+            return Ok(());
+        }
+        guard_marks(proposal.before, proposal.after)?;
+        let Some(contract) = self.contracts.get(&text(proposal.ident)) else { return Ok(()) };
+        match judge(contract, proposal.before, proposal.after) {
+            Judgement::Pass => Ok(()),
+            Judgement::Refuse(error) => Err(error),
+            Judgement::Warn(warning) => {
+                tracing::warn!(table = %text(proposal.ident), warning, "a commit breaks the contract");
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! A lake that is open: its folder locked, its tables there, a worker for each lane.
+//!
+//! Order at open: lock, store, catalog (with version hints repaired), intents of unknown outcome resolved, tables made,
+//! lanes held against their tables' marks, guard set, workers started. A lane that cannot be opened is halted and the
+//! others go on; a lake that cannot be opened at all stops with a message.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use laked_catalog::store::{DiskLock, Store, location_of};
+use laked_catalog::system::System;
+use laked_catalog::{Catalog, Database};
+
+use super::guard::Rules;
+use super::lane::{Feed, Pace, Stop, Worker};
+use super::pending::Stages;
+use super::progress::{LaneState, LaneStatus, Progress, TableStatus};
+use super::tables::{ensure, ensure_quarantine};
+use crate::budget::Budget;
+use crate::commit::{Committer, marks_of};
+use crate::config::Settings;
+use crate::contract::{self, Contract};
+use crate::error::{Error, Kind, Result};
+use crate::flow::{Door, Format, LaneId, Packing};
+use crate::ingest::decode::{self, Input};
+use crate::ingest::durable;
+use crate::ingest::entry::Answer;
+use crate::ingest::inbox::{self, Inbox, Watch};
+use crate::ingest::push::PushDoor;
+use crate::ingest::spool::{self, Spool};
+use crate::telemetry;
+
+/// What is taken in by [`Lake::ingest`].
+pub struct Source {
+    /// Its name, for quarantine.
+    pub name: String,
+    /// How to read it.
+    pub format: Format,
+    /// What it is packed in.
+    pub packing: Packing,
+    /// Its bytes.
+    pub input: Input,
+}
+
+/// One table with its doors.
+pub struct TableDoors {
+    /// `ns.table`.
+    pub name: String,
+    stages: Stages,
+    contract: Arc<Contract>,
+    push: Option<Arc<PushDoor>>,
+    inbox: Option<Arc<Inbox>>,
+    push_progress: Arc<Progress>,
+    inbox_progress: Arc<Progress>,
+}
+
+/// An open lake.
+pub struct Lake {
+    settings: Settings,
+    system: System,
+    catalog: Catalog,
+    committer: Committer,
+    budget: Budget,
+    tables: BTreeMap<String, Arc<TableDoors>>,
+    watch: Mutex<Option<Watch>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    stop: Arc<Stop>,
+    _lock: Box<dyn DiskLock>,
+}
+
+impl Lake {
+    /// Opens the lake the settings name; makes what is missing.
+    pub fn open(settings: Settings, system: System) -> Result<Lake> {
+        let dir = absolute(&settings.lake)?;
+        let disk = system.disk.clone();
+        durable::make_dirs(disk.as_ref(), &dir)?;
+        let lock = disk.lock(&dir.join("lock")).map_err(|e| locked(&dir, e))?;
+        for folder in ["warehouse", "intents", "inbox"] {
+            durable::make_dirs(disk.as_ref(), &dir.join(folder))?;
+        }
+        let contracts = match settings.schemas.as_os_str().is_empty() {
+            true => contract::shipped(),
+            false => contract::load_dir(disk.as_ref(), &settings.schemas)?,
+        };
+        let store = Store::local(system.clone(), dir.join("staging"))?;
+        let warehouse = location_of(&dir.join("warehouse"))?;
+        let database = Database::File(dir.join("catalog.db"));
+        let catalog = Catalog::open(laked_catalog::Settings { database, warehouse }, store.clone())?;
+        catalog.repair_hints()?;
+        let committer = Committer::new(catalog.clone(), store, dir.join("intents"))?;
+        committer.recover()?;
+        let mut lake = Lake {
+            budget: Budget::new(settings.memory.in_memory()),
+            settings,
+            system,
+            catalog,
+            committer,
+            tables: BTreeMap::new(),
+            watch: Mutex::new(None),
+            workers: Mutex::new(Vec::new()),
+            stop: Arc::default(),
+            _lock: lock,
+        };
+        let contracts: Vec<Arc<Contract>> = contracts.into_iter().map(Arc::new).collect();
+        for contract in &contracts {
+            let doors = lake.open_table(&dir, contract)?;
+            lake.tables.insert(doors.name.clone(), Arc::new(doors));
+        }
+        let contracts = contracts.into_iter().map(|c| (c.id(), c)).collect();
+        lake.catalog.guard(Arc::new(Rules { contracts }));
+        lake.start()?;
+        Ok(lake)
+    }
+
+    fn open_table(&self, dir: &Path, contract: &Arc<Contract>) -> Result<TableDoors> {
+        let table = ensure(&self.catalog, contract)?;
+        ensure_quarantine(&self.catalog, contract)?;
+        let marks = marks_of(&table.metadata)?;
+        let name = contract.id();
+        let spool_place = spool::Place {
+            dir: dir.join("spool").join(&name).join("push"),
+            system: self.system.clone(),
+            budget: self.budget.clone(),
+            bounds: spool::Bounds {
+                segment_bytes: self.settings.spool.segment.bytes(),
+                backlog_bytes: self.settings.spool.backlog.bytes(),
+                keys: self.settings.spool.keys,
+                keys_kept_ms: i64::try_from(self.settings.spool.keys_kept.get().as_millis()).unwrap_or(i64::MAX),
+                ..spool::Bounds::default()
+            },
+            table: table.metadata.uuid(),
+        };
+        let inbox_place = inbox::Place {
+            lake: dir.to_owned(),
+            table_name: name.clone(),
+            table: table.metadata.uuid(),
+            system: self.system.clone(),
+            settle: self.settings.inbox.settle.get(),
+            once: self.settings.inbox.once,
+            kept: self.settings.inbox.kept.get(),
+        };
+        let (push_progress, inbox_progress) = (Arc::new(Progress::new()), Arc::new(Progress::new()));
+        let spool = opened(&name, Door::Push, &push_progress, Spool::open(spool_place, &marks))?;
+        let inbox = opened(&name, Door::Inbox, &inbox_progress, Inbox::open(inbox_place, &marks))?;
+        let push = spool.map(|spool| {
+            Arc::new(PushDoor {
+                name: name.clone(),
+                contract: contract.clone(),
+                spool: Arc::new(spool),
+                system: self.system.clone(),
+                budget: self.budget.clone(),
+            })
+        });
+        let stages = Stages {
+            ident: contract.ident().clone(),
+            catalog: self.catalog.clone(),
+            committer: self.committer.clone(),
+            budget: self.budget.clone(),
+            system: self.system.clone(),
+        };
+        let (contract, inbox) = (contract.clone(), inbox.map(Arc::new));
+        Ok(TableDoors { name, stages, contract, push, inbox, push_progress, inbox_progress })
+    }
+
+    fn start(&self) -> Result<()> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inboxes = Vec::new();
+        for table in self.tables.values() {
+            if let Some(push) = &table.push {
+                let lane = push.spool.lane();
+                workers.push(self.work(table, lane, Feed::Push(push.clone()), &table.push_progress)?);
+            }
+            if let Some(inbox) = &table.inbox {
+                workers.push(self.work(table, inbox.lane(), Feed::Files(inbox.clone()), &table.inbox_progress)?);
+                inboxes.push(inbox.clone());
+            }
+        }
+        let settle = self.settings.inbox.settle.get();
+        let watch = Watch::start(inboxes, settle, self.system.clock.clone())?;
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+        Ok(())
+    }
+
+    fn work(&self, table: &TableDoors, lane: LaneId, feed: Feed, progress: &Arc<Progress>) -> Result<JoinHandle<()>> {
+        progress.update(|status| status.lane = lane.to_string());
+        let commit = &self.settings.commit;
+        let worker = Worker {
+            stages: table.stages.clone(),
+            feed,
+            lane,
+            name: table.name.clone(),
+            contract: table.contract.clone(),
+            progress: progress.clone(),
+            pace: Pace { age: commit.age.get(), age_most: commit.age_most.get(), size: commit.size.bytes() },
+            stop: self.stop.clone(),
+            took: std::time::Duration::ZERO,
+        };
+        let thread = std::thread::Builder::new().name(format!("{} {}", lane.door, table.name));
+        thread.spawn(move || worker.run()).map_err(Error::from)
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// A table's doors, by `ns.table`.
+    pub fn table(&self, name: &str) -> Option<&Arc<TableDoors>> {
+        self.tables.get(name)
+    }
+
+    /// Takes a source in as one entry: durable when this returns. `table` is `ns.table`.
+    pub fn ingest(&self, table: &str, source: Source) -> Result<Answer> {
+        let push = self.push_door(table)?;
+        let Source { name, format, packing, input } = source;
+        let decoder = decode::open(push.contract.clone(), format, packing, input, decode::Options::default())?;
+        push.send(&name, decoder)
+    }
+
+    /// Waits until the entry is in the table.
+    pub fn committed(&self, table: &str, entry: u64) -> Result<()> {
+        let doors = self.table(table).ok_or_else(|| unknown(table))?;
+        let mut mark = doors.push_progress.watch();
+        loop {
+            if mark.borrow_and_update().entry > entry {
+                return Ok(());
+            }
+            if let Some(reason) = doors.push_progress.halted() {
+                return Err(Error::new(Kind::Corrupt, "the lane is halted").with("reason", reason));
+            }
+            let closed = |_| Error::new(Kind::Unavailable, "the lake was closed");
+            futures::executor::block_on(mark.changed()).map_err(closed)?;
+        }
+    }
+
+    fn push_door(&self, table: &str) -> Result<Arc<PushDoor>> {
+        let doors = self.table(table).ok_or_else(|| unknown(table))?;
+        doors.push().map_err(|reason| {
+            Error::new(Kind::Corrupt, "the table's lane is halted").with("table", table).with("reason", reason)
+        })
+    }
+
+    /// Closes the doors, commits what is durable, and waits for that.
+    pub fn drain(&self) {
+        drop(self.watch.lock().unwrap_or_else(PoisonError::into_inner).take());
+        for table in self.tables.values() {
+            if let Some(push) = &table.push {
+                push.spool.close();
+            }
+            if let Some(inbox) = &table.inbox {
+                inbox.close();
+            }
+        }
+        self.stop.stop();
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in workers {
+            let _ = worker.join();
+        }
+    }
+
+    /// Tables, lanes, marks, lag.
+    pub fn status(&self) -> Vec<TableStatus> {
+        self.tables.values().map(|table| table.status()).collect()
+    }
+
+    /// Why the lake is not well; empty if it is.
+    pub fn ailments(&self) -> Vec<String> {
+        let now = self.system.clock.now_ms();
+        let mut ailments = Vec::new();
+        for table in self.status() {
+            for lane in table.lanes {
+                match lane.state {
+                    LaneState::Halted { reason } => ailments.push(format!("{} is halted: {reason}", table.table)),
+                    LaneState::Retrying { reason, since_ms } if now - since_ms > 30_000 => {
+                        ailments.push(format!("{} commits nothing: {reason}", table.table));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        ailments
+    }
+
+    /// Sets the gauges that are read rather than counted.
+    pub fn gauge(&self) {
+        telemetry::memory(self.budget.used());
+        for table in self.status() {
+            for (door, lane) in [Door::Push, Door::Inbox].into_iter().zip(&table.lanes) {
+                let lag = std::time::Duration::from_secs_f64(lane.lag_seconds);
+                let halted = matches!(lane.state, LaneState::Halted { .. });
+                telemetry::lane_figures(&table.table, door, Some(lag), lane.backlog, halted);
+            }
+        }
+    }
+}
+
+impl Drop for Lake {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
+impl TableDoors {
+    /// The push door, or why it is halted.
+    pub fn push(&self) -> Result<Arc<PushDoor>, String> {
+        match (self.push_progress.halted(), &self.push) {
+            (Some(reason), _) => Err(reason),
+            (None, Some(push)) => Ok(push.clone()),
+            (None, None) => Err("it could not be opened".into()),
+        }
+    }
+
+    /// The push lane's mark.
+    pub fn pushed(&self) -> tokio::sync::watch::Receiver<crate::flow::Mark> {
+        self.push_progress.watch()
+    }
+
+    fn status(&self) -> TableStatus {
+        let table = self.stages.catalog.load(&self.stages.ident).ok();
+        let snapshot = table.as_ref().and_then(|t| t.metadata.current_snapshot().cloned());
+        let total =
+            |s: &iceberg::spec::SnapshotRef| s.summary().additional_properties.get("total-records")?.parse().ok();
+        TableStatus {
+            table: self.name.clone(),
+            snapshot_id: snapshot.as_ref().map(|s| s.snapshot_id()),
+            total_records: snapshot.as_ref().and_then(total),
+            lanes: vec![self.push_status(), self.inbox_status()],
+        }
+    }
+
+    fn push_status(&self) -> LaneStatus {
+        let mut status = self.push_progress.status();
+        if let Some(push) = &self.push {
+            let spool = push.spool.status();
+            let now = self.stages.system.clock.now_ms();
+            status.next_entry = spool.next_entry;
+            status.backlog = spool.bytes;
+            status.lag_seconds = spool.oldest_ms.map_or(0.0, |at| (now - at).max(0) as f64 / 1000.0);
+        }
+        status
+    }
+
+    fn inbox_status(&self) -> LaneStatus {
+        let mut status = self.inbox_progress.status();
+        if let Some(inbox) = &self.inbox {
+            let (claims, next) = inbox.pending();
+            status.next_entry = next;
+            status.backlog = claims as u64;
+            status.stopped = inbox.failures();
+        }
+        status
+    }
+}
+
+/// A lane that contradicts itself is halted; anything else stops the start.
+fn opened<T>(table: &str, door: Door, progress: &Progress, opened: Result<T>) -> Result<Option<T>> {
+    match opened {
+        Err(error) if error.kind() == Kind::Corrupt => {
+            telemetry::lane_halted(table, door, &error);
+            progress.set(LaneState::Halted { reason: error.to_string() });
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
+}
+
+fn unknown(table: &str) -> Error {
+    Error::new(Kind::NotFound, "there is no contract for this table: add schemas/<namespace>/<table>.toml")
+        .with("table", table)
+}
+
+fn locked(dir: &Path, error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return Error::new(Kind::Conflict, "another laked has this lake; stop it first, or speak to it with lakectl")
+            .with("lake", dir.display());
+    }
+    Error::from(error).with("lake", dir.display())
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf> {
+    std::path::absolute(dir).map_err(|e| Error::from(e).with("lake", dir.display()))
+}

@@ -1,0 +1,148 @@
+//! How far a lane is, for those who wait for it and those who look at it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::flow::Mark;
+use crate::ingest::inbox::Failure;
+
+/// What a lane is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "state")]
+pub enum LaneState {
+    /// Reading its mark.
+    #[default]
+    Starting,
+    /// Taking records in.
+    Running,
+    /// Something does not answer; it tries again.
+    Retrying {
+        /// Why.
+        reason: String,
+        /// Since when, in ms since 1970.
+        since_ms: i64,
+    },
+    /// It needs somebody.
+    Halted {
+        /// Why.
+        reason: String,
+    },
+    /// Drained.
+    Closed,
+}
+
+/// Figures of a lane since the daemon started.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LaneStatus {
+    /// Its id.
+    pub lane: String,
+    /// What it is doing.
+    #[serde(flatten)]
+    pub state: LaneState,
+    /// Its mark in the table.
+    pub mark: String,
+    /// The next entry's number.
+    pub next_entry: u64,
+    /// Bytes that are durable but not committed (files: how many).
+    pub backlog: u64,
+    /// Age of the oldest of them, in seconds.
+    pub lag_seconds: f64,
+    /// Commits.
+    pub commits: u64,
+    /// Rows committed.
+    pub rows: u64,
+    /// Records quarantined.
+    pub rejects: u64,
+    /// When it last committed, in ms since 1970.
+    pub last_commit_ms: Option<i64>,
+    /// How many times longer than its age a commit waits.
+    pub age_stretch: f64,
+    /// Sources that were stopped lately.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Failure>,
+}
+
+/// A table with its lanes.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableStatus {
+    /// `ns.table`.
+    pub table: String,
+    /// Its current snapshot.
+    pub snapshot_id: Option<i64>,
+    /// Rows in it, as its summary says.
+    pub total_records: Option<u64>,
+    /// Its lanes.
+    pub lanes: Vec<LaneStatus>,
+}
+
+/// Shared between a lane's worker and its doors.
+#[derive(Debug)]
+pub struct Progress {
+    mark: watch::Sender<Mark>,
+    status: Mutex<LaneStatus>,
+}
+
+impl Progress {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        let status = LaneStatus { age_stretch: 1.0, ..LaneStatus::default() };
+        Self { mark: watch::Sender::new(Mark::default()), status: Mutex::new(status) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LaneStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mark, to wait for.
+    pub fn watch(&self) -> watch::Receiver<Mark> {
+        self.mark.subscribe()
+    }
+
+    /// The table's mark is this.
+    pub fn reached(&self, mark: Mark) {
+        self.mark.send_replace(mark);
+    }
+
+    /// The lane does this now.
+    pub fn set(&self, state: LaneState) {
+        let halted = matches!(state, LaneState::Halted { .. });
+        self.lock().state = state;
+        if halted {
+            // Who waits for the mark looks up, and sees that it will not come.
+            self.mark.send_modify(|_| {});
+        }
+    }
+
+    /// The lane failed and tries again; keeps since when.
+    pub fn retrying(&self, error: &Error, now_ms: i64) {
+        let mut status = self.lock();
+        let since_ms = match &status.state {
+            LaneState::Retrying { since_ms, .. } => *since_ms,
+            _ => now_ms,
+        };
+        status.state = LaneState::Retrying { reason: error.to_string(), since_ms };
+    }
+
+    /// Changes the figures.
+    pub fn update(&self, change: impl FnOnce(&mut LaneStatus)) {
+        change(&mut self.lock());
+    }
+
+    /// The figures.
+    pub fn status(&self) -> LaneStatus {
+        let mut status = self.lock().clone();
+        status.mark = self.mark.borrow().to_string();
+        status
+    }
+
+    /// Why the lane is halted, if it is.
+    pub fn halted(&self) -> Option<String> {
+        match &self.lock().state {
+            LaneState::Halted { reason } => Some(reason.clone()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The lake's tables: made from contracts where they are missing, each with its quarantine table.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use iceberg::{NamespaceIdent, TableIdent};
+use laked_catalog::{Catalog, CreateTable, Origin, Table};
+
+use crate::contract::Contract;
+use crate::error::{Error, Kind, Result};
+use crate::ingest::quarantine;
+
+/// `ns.table`; a nested namespace has dots of its own.
+pub fn text(ident: &TableIdent) -> String {
+    format!("{}.{}", ident.namespace().join("."), ident.name())
+}
+
+/// The table that `ns.table` names; the last dot separates.
+pub fn parse(name: &str) -> Result<TableIdent> {
+    let bad = || Error::new(Kind::Invalid, "a table's name is written namespace.table").with("name", name);
+    let (namespace, table) = name.rsplit_once('.').ok_or_else(bad)?;
+    let levels = namespace.split('.').map(str::to_owned).collect();
+    Ok(TableIdent::new(NamespaceIdent::from_vec(levels).map_err(|e| bad().because(e))?, table.to_owned()))
+}
+
+/// The table of a contract, made if it is missing.
+pub fn ensure(catalog: &Catalog, contract: &Contract) -> Result<Arc<Table>> {
+    let create = || CreateTable {
+        schema: contract.iceberg_schema().clone(),
+        spec: Some(contract.partition_spec().clone()),
+        sort_order: Some(contract.sort_order().clone()),
+        location: None,
+        properties: contract.properties(),
+    };
+    ensure_table(catalog, contract.ident(), create)
+}
+
+/// The quarantine table beside it, made if it is missing.
+pub fn ensure_quarantine(catalog: &Catalog, contract: &Contract) -> Result<Arc<Table>> {
+    let (schema, spec) = (quarantine::schema()?, quarantine::partition_spec()?);
+    let properties = HashMap::from([
+        ("format-version".to_owned(), "2".to_owned()),
+        ("write.metadata.delete-after-commit.enabled".to_owned(), "true".to_owned()),
+        ("write.metadata.previous-versions-max".to_owned(), "100".to_owned()),
+        ("comment".to_owned(), format!("Records that the contract of {} refused", contract.id())),
+    ]);
+    let create = || CreateTable { schema, spec: Some(spec), sort_order: None, location: None, properties };
+    ensure_table(catalog, &quarantine::ident(contract.ident()), create)
+}
+
+fn ensure_table(catalog: &Catalog, ident: &TableIdent, create: impl FnOnce() -> CreateTable) -> Result<Arc<Table>> {
+    match catalog.load(ident) {
+        Err(e) if e.kind() == Kind::NotFound => {}
+        loaded => return loaded,
+    }
+    let levels = ident.namespace().as_ref();
+    for depth in 1..=levels.len() {
+        let namespace = NamespaceIdent::from_strs(&levels[..depth])
+            .map_err(|e| Error::new(Kind::Invalid, "a namespace's name").because(e))?;
+        match catalog.create_namespace(&namespace, BTreeMap::new()) {
+            Err(e) if e.kind() != Kind::Exists => return Err(e),
+            _ => {}
+        }
+    }
+    match catalog.create_table(ident, create(), Origin::Daemon) {
+        Err(e) if e.kind() == Kind::Exists => catalog.load(ident),
+        made => made,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for name in ["a.b", "a.b.c"] {
+            assert_eq!(text(&parse(name).unwrap()), name);
+        }
+        assert_eq!(parse("a.b.c").unwrap().name(), "c");
+        assert!(parse("plain").is_err());
+    }
+}

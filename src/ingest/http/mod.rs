@@ -1,0 +1,278 @@
+//! The HTTP door: `POST /ingest/{namespace}/{table}`.
+//!
+//! A body is decoded while it arrives and appended to the spool when it has ended well; 200 follows the sync. A body
+//! that ends early leaves nothing. Decoding runs on as many blocking threads as there are cores; small bodies are
+//! decoded where they are, because handing over a thread costs more than they do.
+
+mod body;
+mod problem;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{Semaphore, watch};
+
+pub use problem::Problem;
+
+use self::body::{Incoming, Start};
+use super::decode::{self, Input};
+use super::entry::Answer;
+use super::push::{Denied, Gathered, PushDoor};
+use super::spool::{Begin, Busy, KeyGuard};
+use crate::flow::{Format, Mark, Packing};
+use crate::telemetry;
+
+/// What the door asks of the lake.
+pub trait Doors: Send + Sync + 'static {
+    /// The push door of a table, and where its mark can be watched; a problem if there is none or it is halted.
+    fn push(&self, namespace: &str, table: &str) -> Result<(Arc<PushDoor>, watch::Receiver<Mark>), Problem>;
+}
+
+/// Bounds of the door.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The largest body as sent, in bytes.
+    pub body_most: u64,
+    /// The largest body unpacked, in bytes.
+    pub unpacked_most: u64,
+    /// How long a sender may be silent.
+    pub idle: Duration,
+    /// How long `?wait=committed` waits.
+    pub wait_most: Duration,
+    /// Bodies decoded at a time.
+    pub decoders: usize,
+}
+
+#[derive(Clone)]
+struct Door {
+    doors: Arc<dyn Doors>,
+    bounds: Bounds,
+    decoders: Arc<Semaphore>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Options {
+    wait: Option<String>,
+}
+
+/// The routes.
+pub fn router(doors: Arc<dyn Doors>, bounds: Bounds) -> Router {
+    let decoders = Arc::new(Semaphore::new(bounds.decoders));
+    Router::new()
+        .route("/ingest/{namespace}/{table}", post(ingest))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(Door { doors, bounds, decoders })
+}
+
+async fn ingest(
+    State(door): State<Door>,
+    Path((namespace, table)): Path<(String, String)>,
+    Query(options): Query<Options>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let name = format!("{namespace}.{table}");
+    let answer = match door.doors.push(&namespace, &table) {
+        Ok((push, mark)) => door.take(push, mark, &options, &headers, body).await,
+        Err(problem) => Err(problem),
+    };
+    let known = !matches!(&answer, Err(problem) if problem.status == StatusCode::NOT_FOUND);
+    let response = answer.into_response();
+    telemetry::answered(if known { &name } else { "?" }, response.status().as_u16());
+    response
+}
+
+impl Door {
+    async fn take(
+        &self,
+        push: Arc<PushDoor>,
+        mark: watch::Receiver<Mark>,
+        options: &Options,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Problem> {
+        let wait = match options.wait.as_deref() {
+            None => false,
+            Some("committed") => true,
+            Some(other) => return Err(bad_wait(other)),
+        };
+        let (format, packing) = form_of(headers)?;
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.bounds.body_most) {
+            return Err(Problem::too_large(self.bounds.body_most));
+        }
+        let key = headers.get("idempotency-key").map(|v| v.to_str().map(str::to_owned)).transpose();
+        let key = key.map_err(|_| bad_key())?;
+        let mut incoming = Incoming::new(body, self.bounds.body_most, self.bounds.idle, key.is_some());
+        let guard = match key {
+            None => None,
+            Some(key) => match self.begin(&push, &key, &mut incoming).await? {
+                Ok(guard) => Some(guard),
+                Err(answer) => return self.answer(answer, wait, mark).await,
+            },
+        };
+        if push.spool.is_full() {
+            return Err(full());
+        }
+        let gathered = self.gather(&push, format, packing, &mut incoming).await?;
+        let key = guard.map(|guard| (guard, incoming.hash()));
+        let ticket = push.append(gathered, key).map_err(|busy| match busy {
+            Busy::Full => full(),
+            Busy::Closed => closing(),
+        })?;
+        let answer = ticket.await.map_err(|_| closing())??;
+        push.count(&answer);
+        self.answer(answer, wait, mark).await
+    }
+
+    /// Holds the key, or gives the answer it already has. Waits while another request runs with it.
+    async fn begin(
+        &self,
+        push: &PushDoor,
+        key: &str,
+        incoming: &mut Incoming,
+    ) -> Result<Result<KeyGuard, Answer>, Problem> {
+        if key.is_empty() || key.len() > 255 {
+            return Err(bad_key());
+        }
+        loop {
+            match push.spool.keys().begin(key, push.system.clock.now_ms()) {
+                Begin::First(guard) => return Ok(Ok(guard)),
+                Begin::Full => {
+                    return Err(Problem::busy(
+                        "too many idempotency keys are remembered; send larger bodies, or raise spool.keys",
+                    ));
+                }
+                Begin::Running(mut running) => {
+                    let _ = running.changed().await;
+                }
+                Begin::Done(record) => {
+                    incoming.drain().await?;
+                    if format!("{:032x}", incoming.hash()) != record.body {
+                        return Err(other_body());
+                    }
+                    return Ok(Err(record.answer.clone()));
+                }
+            }
+        }
+    }
+
+    async fn gather(
+        &self,
+        push: &Arc<PushDoor>,
+        format: Format,
+        packing: Packing,
+        incoming: &mut Incoming,
+    ) -> Result<Gathered, Problem> {
+        match incoming.start().await? {
+            Start::Whole(bytes) => decode_body(push, format, packing, Input::Bytes(bytes), self.bounds),
+            Start::Part(first) => {
+                let _permit = self.decoders.acquire().await.map_err(|_| closing())?;
+                let (sender, reader) = body::channel();
+                let (push, bounds) = (push.clone(), self.bounds);
+                let decoding = tokio::task::spawn_blocking(move || {
+                    let input = streamed(&push, format, reader)?;
+                    decode_body(&push, format, packing, input, bounds)
+                });
+                let passed = incoming.pass_on(first, sender).await;
+                let decoded = decoding.await;
+                passed?;
+                let bug = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "A bug of ours", "decoding");
+                let decoded = decoded.map_err(bug)??;
+                // A decoder may stop before the body does (a Parquet footer, the end of an Arrow stream).
+                incoming.drain().await?;
+                Ok(decoded)
+            }
+        }
+    }
+
+    async fn answer(&self, answer: Answer, wait: bool, mut mark: watch::Receiver<Mark>) -> Result<Response, Problem> {
+        let mut body = serde_json::to_value(&answer).unwrap_or_default();
+        let mut status = StatusCode::OK;
+        if wait {
+            let entry = answer.entry;
+            let reached = mark.wait_for(|mark| mark.entry > entry);
+            let committed = matches!(tokio::time::timeout(self.bounds.wait_most, reached).await, Ok(Ok(_)));
+            body["committed"] = json!(committed);
+            if !committed {
+                status = StatusCode::ACCEPTED;
+            }
+        }
+        Ok((status, axum::Json(body)).into_response())
+    }
+}
+
+/// Decodes a body and holds it to the contract.
+fn decode_body(
+    push: &PushDoor,
+    format: Format,
+    packing: Packing,
+    input: Input,
+    bounds: Bounds,
+) -> Result<Gathered, Problem> {
+    let options = decode::Options { max_expanded: Some(bounds.unpacked_most), ..decode::Options::default() };
+    let decoder = decode::open(push.contract.clone(), format, packing, input, options)?;
+    push.gather("http", decoder).map_err(|denied| match denied {
+        Denied::Failed(error) => Problem::from(error),
+        Denied::OverLimit { records, bad, reasons } => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "too-many-rejects",
+            "More bad records than the contract allows",
+            format!("{bad} of {records} records break the contract; nothing was kept: correct them and send all again"),
+        )
+        .with("reasons", json!(reasons)),
+    })
+}
+
+/// Parquet is read from its end, so its body is put on disk first; nothing names that file, and it goes when read.
+fn streamed(push: &PushDoor, format: Format, reader: body::Chunks) -> Result<Input, Problem> {
+    match format {
+        Format::Parquet => Ok(Input::Random(push.spool.scratch(reader)?)),
+        _ => Ok(Input::Stream(Box::new(reader))),
+    }
+}
+
+fn form_of(headers: &HeaderMap) -> Result<(Format, Packing), Problem> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    decode::of_headers(text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING)).map_err(|error| {
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unknown-content-type",
+            "The content type or encoding is not known",
+            format!("{error}; content types: {}; encodings: gzip, zstd", decode::TYPES),
+        )
+    })
+}
+
+fn full() -> Problem {
+    Problem::busy("records come faster than they are committed; send this again after Retry-After seconds")
+}
+
+fn closing() -> Problem {
+    let detail = "the daemon is shutting down; nothing was kept: send it again to the next one";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "closing", "Shutting down", detail).retry_after(5)
+}
+
+fn bad_wait(given: &str) -> Problem {
+    let detail = format!("wait={given}: write wait=committed, or leave it out");
+    Problem::new(StatusCode::BAD_REQUEST, "unknown-wait", "The parameter is not known", detail)
+}
+
+fn bad_key() -> Problem {
+    let detail = "an Idempotency-Key has 1 to 255 visible ASCII characters; a UUID does";
+    Problem::new(StatusCode::BAD_REQUEST, "bad-idempotency-key", "The key cannot be used", detail)
+}
+
+fn other_body() -> Problem {
+    let detail = "this key came with another body before; use a new key for new records";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key stands for another body", detail)
+}
