@@ -16,7 +16,6 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
