@@ -3,6 +3,7 @@
 //! A door's only job is that. [`spool`] keeps pushed batches (HTTP, standard input); a file dropped into the
 //! [`inbox`] is its own spool entry. From there one path leads to the table, and the daemon's pipeline walks it.
 
+pub mod decode;
 pub mod durable;
 pub mod entry;
 pub mod epoch;
