@@ -139,7 +139,10 @@ impl Seen {
             self.loose = true;
             return Shape::Boolean;
         }
-        if text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok() && text.as_bytes()[4] == b'-' {
+        if text.len() == 10
+            && text.as_bytes()[4] == b'-'
+            && text.parse::<jiff::civil::Date>().is_ok_and(|date| date.year() > 0)
+        {
             return Shape::Date;
         }
         if CLOCK.is_match(text) && text.parse::<jiff::civil::Time>().is_ok() && !text[6..].starts_with("60") {
@@ -300,7 +303,10 @@ impl Seen {
         if self.many || self.distinct.len() < 2 || rows < 5 * self.distinct.len() as u64 {
             return;
         }
-        let values: Vec<_> = self.distinct.keys().map(|value| quoted(value)).collect();
+        let nulls = self.null_texts(column);
+        let texts = self.nulls().filter(|text| !nulls.contains(text));
+        let mut values: Vec<_> = self.distinct.keys().map(String::as_str).chain(texts).map(quoted).collect();
+        values.sort();
         column.note(format!("Few values: enum = [{}]", values.join(", ")));
         column.splits = true;
     }

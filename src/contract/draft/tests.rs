@@ -52,6 +52,7 @@ fn cells_come_to_types() {
         (&[" 5", "6 "], "int", "strict = false"),
         (&["1e999"], "string", ""),
         (&["31/12/2020"], "string", ""),
+        (&["0000-01-01", "2024-01-01T00:00:60Z"], "string", ""),
         (&["NA", "", "-"], "string", "No value seen"),
     ] {
         let (found, draft) = kind(cells);
@@ -76,7 +77,7 @@ fn a_file_as_people_make_them() {
     assert_eq!(&*contract.field("n").unwrap().null_values, [String::new(), "NA".to_owned()]);
     let required: Vec<_> = contract.fields().iter().map(|field| field.required).collect();
     assert_eq!(required, [true, true, false, true], "{draft}");
-    assert!(draft.contains("Few values: enum = [\"JP\", \"KR\", \"TW\"]"), "{draft}");
+    assert!(draft.contains("Few values: enum = [\"JP\", \"KR\", \"NA\", \"TW\"]"), "{draft}");
     assert!(draft.contains("# partition = [\"iso\", \"month(at)\"]"), "{draft}");
     assert!(contract.strict && contract.field("at").unwrap().time_zone.is_some());
 }
