@@ -1,5 +1,179 @@
-//! One file for each command of `lakectl`.
+//! `lakectl`: arguments are resolved once, then one file a verb does the work.
+//!
+//! Standard output is data, standard error is talk. Exit codes: 0 done, 1 failed, 2 the request or the configuration is
+//! wrong and nothing was changed.
 
 pub mod contract;
 pub mod demo;
+mod explain;
+mod ingest;
+mod output;
+mod quarantine;
+mod query;
 pub mod sample;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Kind, Result};
+use crate::read::Source;
+
+/// Admin tool for a lake of Apache Iceberg tables kept by `laked`.
+///
+/// It speaks to a running daemon (--url, or LAKECTL_URL), or opens a lake's directory itself (--lake).
+#[derive(Parser, Debug)]
+#[command(name = "lakectl", version, max_term_width = 110)]
+pub struct Lakectl {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Args, Debug)]
+struct Place {
+    /// The running daemon.
+    #[arg(long, global = true, env = "LAKECTL_URL", default_value = "http://127.0.0.1:8181")]
+    url: String,
+    /// A lake's directory, opened by lakectl itself.
+    #[arg(long, global = true, value_name = "DIR")]
+    lake: Option<PathBuf>,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For a person.
+    Text,
+    /// For a program.
+    Json,
+}
+
+impl Place {
+    fn source(&self) -> Source {
+        match &self.lake {
+            Some(folder) => Source::Lake(folder.clone()),
+            None => Source::Daemon(self.url.trim_end_matches('/').to_string()),
+        }
+    }
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Answer SQL with embedded DuckDB; tables go by their names.
+    #[command(after_help = "Example:\n  lakectl query \"select country, count(*) from glucose.cgm_readings group by 1\"")]
+    Query(query::Query),
+    /// List tables, or show one: its layout, files, history.
+    #[command(subcommand)]
+    Table(table::Table),
+    /// Show what each pruning skips for a condition.
+    #[command(after_help = "Example:\n  lakectl explain glucose.cgm_readings --where \"country = 'TW' and user_id = 'u000001'\" --select timestamp,glucose_mg_dl")]
+    Explain(explain::Explain),
+    /// Send files, or standard input (`-`), into a table.
+    #[command(after_help = "Examples:\n  lakectl ingest glucose.cgm_readings readings.ndjson.zst\n  producer | lakectl ingest glucose.cgm_readings - --format csv")]
+    Ingest(ingest::Ingest),
+    /// Look at records that broke the contract, and send them again.
+    #[command(subcommand)]
+    Quarantine(quarantine::Quarantine),
+    /// Check contracts, or draft one from data.
+    #[command(subcommand)]
+    Contract(Contract),
+    /// Make sample data.
+    Sample(sample::Sample),
+    /// Show it all: a daemon on an empty lake, fed with the sample while it is queried.
+    Demo(demo::Demo),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Contracts.
+#[derive(Subcommand, Debug)]
+enum Contract {
+    /// Check contract files; every mistake is named with its place.
+    Check {
+        /// Contract files, as schemas/glucose/cgm_readings.toml.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Draft a contract from a CSV, NDJSON or Parquet file, or from a JSON Schema; prints it.
+    #[command(after_help = "Example:\n  lakectl contract new world.gapminder gapminder.csv > schemas/world/gapminder.toml")]
+    New {
+        /// The table, as namespace.table.
+        table: String,
+        /// The file to look at.
+        file: PathBuf,
+    },
+}
+
+impl Contract {
+    fn run(self) -> Result<()> {
+        match self {
+            Contract::Check { files } => {
+                let (report, good) = contract::check(&files);
+                print!("{report}");
+                if good { Ok(()) } else { Err(Error::new(Kind::Invalid, "a contract is not valid; see above")) }
+            }
+            Contract::New { table, file } => {
+                print!("{}", contract::new(&table, &file)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Parses, runs, and gives the exit code.
+pub fn main() -> ExitCode {
+    match Lakectl::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who reads our output has gone away (`| head`): nothing is wrong.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lakectl: {error}");
+            match error.kind() {
+                Kind::Invalid | Kind::NotFound | Kind::Exists => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn is_closed_pipe(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(one) = cause {
+        let io = one.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        cause = one.source();
+    }
+    false
+}
+
+impl Lakectl {
+    fn run(self) -> Result<()> {
+        let Lakectl { place, verb } = self;
+        match verb {
+            Verb::Query(verb) => verb.run(&place.source()),
+            Verb::Table(verb) => verb.run(&place.source(), place.output),
+            Verb::Explain(verb) => verb.run(&place.source(), place.output),
+            Verb::Ingest(verb) => verb.run(&place.source(), place.output),
+            Verb::Quarantine(verb) => verb.run(&place.source(), place.output),
+            Verb::Contract(verb) => verb.run(),
+            Verb::Sample(verb) => verb.run(),
+            Verb::Demo(verb) => verb.run(),
+            Verb::Completions { shell } => {
+                clap_complete::generate(shell, &mut Lakectl::command(), "lakectl", &mut std::io::stdout());
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,1 +1,19 @@
-//! (skeleton: being written)
+//! Reading: planning a scan, pruning, explaining, and SQL by embedded DuckDB (the one place that names it).
+//!
+//! A plan is made once per table: manifest list, then the manifests that can match, then their files, then (only to
+//! explain) the footers of the files that are left. DuckDB gets the list of files and a map from field id to column,
+//! so that renamed and added columns read right, and delete files as anti-joins.
+
+pub mod duck;
+pub mod explain;
+mod parse;
+pub mod plan;
+mod predicate;
+mod prune;
+mod relation;
+pub mod source;
+
+pub use parse::parse_where;
+pub use plan::{Plan, PlannedFile};
+pub use predicate::Predicate;
+pub use source::{Source, SourceTable};

@@ -63,6 +63,12 @@ impl Store {
         Ok(Store { inner: Arc::new(Inner { system, staging, instance, staged: AtomicU64::new(0) }) })
     }
 
+    /// A store that only reads: no staging folder, so nothing of a running daemon's is swept.
+    pub fn read_only(system: System) -> Store {
+        let staging = PathBuf::from("/nonexistent/read-only");
+        Store { inner: Arc::new(Inner { system, staging, instance: String::new(), staged: AtomicU64::new(0) }) }
+    }
+
     /// The disk beneath.
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.inner.system.disk

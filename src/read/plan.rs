@@ -1,0 +1,223 @@
+//! A scan's plan: which files of a snapshot can hold rows that satisfy a condition.
+//!
+//! The manifest list's partition summaries decide which manifests are read; each is read once. A file stays if its
+//! partition value can match (by its own spec: specs may be mixed) and then if its column bounds can.
+
+use std::collections::HashMap;
+
+use futures::executor::block_on;
+use iceberg::spec::{
+    DataContentType, DataFile, Datum, FieldSummary, ManifestContentType, ManifestFile, ManifestList, PartitionSpec,
+    PrimitiveType, Schema, SchemaRef, SnapshotRef, TableMetadata, Transform, Type,
+};
+use laked_catalog::store::Store;
+
+use super::predicate::Predicate;
+use super::prune::{Value, View, may_match};
+use crate::error::{Error, Kind, Result};
+
+/// A file of a plan.
+#[derive(Clone, Debug)]
+pub struct PlannedFile {
+    /// The file.
+    pub file: DataFile,
+    /// Its data sequence number.
+    pub sequence_number: i64,
+    /// Its partition spec.
+    pub spec_id: i32,
+    /// Whether its partition value can match.
+    pub by_partition: bool,
+    /// Whether its partition value and its column bounds can match.
+    pub by_bounds: bool,
+}
+
+/// A plan.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The snapshot; `None` for a table without one.
+    pub snapshot: Option<SnapshotRef>,
+    /// The schema its rows are read with.
+    pub schema: SchemaRef,
+    /// Data files of the manifests that were read.
+    pub files: Vec<PlannedFile>,
+    /// Delete files of the manifests that were read.
+    pub deletes: Vec<PlannedFile>,
+    /// Manifests of the snapshot.
+    pub manifests: usize,
+    /// Those that were read.
+    pub manifests_read: usize,
+}
+
+impl Plan {
+    /// The data files that are left to read.
+    pub fn left(&self) -> impl Iterator<Item = &PlannedFile> {
+        self.files.iter().filter(|file| file.by_bounds)
+    }
+}
+
+/// Plans a scan of a snapshot.
+///
+/// With `whole`, manifests that cannot match are read too, so that what is skipped can be counted.
+///
+/// # Errors
+/// `Corrupt` if a manifest cannot be read; storage errors.
+pub fn plan(
+    store: &Store,
+    metadata: &TableMetadata,
+    snapshot: Option<&SnapshotRef>,
+    predicate: &Predicate,
+    whole: bool,
+) -> Result<Plan> {
+    let schema = match snapshot {
+        Some(snapshot) => snapshot.schema(metadata).map_err(corrupt)?,
+        None => metadata.current_schema().clone(),
+    };
+    let mut plan = Plan {
+        snapshot: snapshot.cloned(),
+        schema,
+        files: Vec::new(),
+        deletes: Vec::new(),
+        manifests: 0,
+        manifests_read: 0,
+    };
+    let Some(snapshot) = snapshot else { return Ok(plan) };
+    let bytes = store.read(snapshot.manifest_list())?;
+    let list = ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(corrupt)?;
+    plan.manifests = list.entries().len();
+    let specs: HashMap<i32, Spec> = metadata
+        .partition_specs_iter()
+        .map(|spec| (spec.spec_id(), Spec::of(spec, metadata.current_schema())))
+        .collect();
+    for manifest in list.entries() {
+        let spec = specs.get(&manifest.partition_spec_id).ok_or_else(|| {
+            Error::new(Kind::Corrupt, "a manifest's partition spec is not in the table").with("spec", manifest.partition_spec_id)
+        })?;
+        // Deletes apply across partitions where their spec is unpartitioned, so they are always looked at.
+        if whole || manifest.content == ManifestContentType::Deletes || spec.manifest_may_match(manifest, predicate) {
+            plan.manifests_read += 1;
+            plan.add(store, manifest, spec, predicate)?;
+        }
+    }
+    Ok(plan)
+}
+
+fn corrupt(error: iceberg::Error) -> Error {
+    Error::new(Kind::Corrupt, "a snapshot's manifests cannot be read").because(error)
+}
+
+impl Plan {
+    fn add(&mut self, store: &Store, manifest: &ManifestFile, spec: &Spec, predicate: &Predicate) -> Result<()> {
+        let loaded = block_on(manifest.load_manifest(&store.file_io())).map_err(corrupt)?;
+        for entry in loaded.entries().iter().filter(|entry| entry.is_alive()) {
+            let file = entry.data_file();
+            let by_partition = spec.file_may_match(file, predicate);
+            let by_bounds = by_partition && may_match(predicate, &|column| bounds(file, &self.schema, column));
+            let planned = PlannedFile {
+                file: file.clone(),
+                sequence_number: entry.sequence_number().unwrap_or(manifest.sequence_number),
+                spec_id: manifest.partition_spec_id,
+                by_partition,
+                by_bounds,
+            };
+            match file.content_type() {
+                DataContentType::Data => self.files.push(planned),
+                _ => self.deletes.push(planned),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A partition spec with what comparing needs.
+struct Spec {
+    fields: Vec<SpecField>,
+}
+
+struct SpecField {
+    source: i32,
+    transform: Transform,
+    result: Option<PrimitiveType>,
+}
+
+impl Spec {
+    fn of(spec: &PartitionSpec, schema: &Schema) -> Spec {
+        let result = |field: &iceberg::spec::PartitionField| {
+            let source = schema.field_by_id(field.source_id)?;
+            match field.transform.result_type(&source.field_type).ok()? {
+                Type::Primitive(kind) => Some(kind),
+                _ => None,
+            }
+        };
+        let fields = spec.fields().iter();
+        let fields = fields.map(|field| SpecField {
+            source: field.source_id,
+            transform: field.transform,
+            result: result(field),
+        });
+        Spec { fields: fields.collect() }
+    }
+
+    fn file_may_match(&self, file: &DataFile, predicate: &Predicate) -> bool {
+        let values: Vec<Option<Value>> = file
+            .partition()
+            .iter()
+            .map(|literal| literal.and_then(|literal| literal.as_primitive_literal()).and_then(|value| Value::of(&value)))
+            .collect();
+        may_match(predicate, &|column| {
+            let fields = self.fields.iter().zip(&values).filter(|(field, _)| field.source == column);
+            let views = fields.map(|(field, value)| View {
+                transform: field.transform,
+                lower: value.clone(),
+                upper: value.clone(),
+                all_null: value.is_none() && field.transform != Transform::Void,
+                may_be_null: value.is_none(),
+                may_be_nan: matches!(value, Some(Value::Real(real)) if real.is_nan()),
+            });
+            views.collect()
+        })
+    }
+
+    fn manifest_may_match(&self, manifest: &ManifestFile, predicate: &Predicate) -> bool {
+        let Some(summaries) = &manifest.partitions else { return true };
+        may_match(predicate, &|column| {
+            let fields = self.fields.iter().zip(summaries).filter(|(field, _)| field.source == column);
+            fields.map(|(field, summary)| field.view(summary)).collect()
+        })
+    }
+}
+
+impl SpecField {
+    fn view(&self, summary: &FieldSummary) -> View {
+        let value = |bytes: Option<&serde_bytes::ByteBuf>| {
+            let datum = Datum::try_from_bytes(bytes?, self.result.clone()?).ok()?;
+            Value::of(datum.literal())
+        };
+        let (lower, upper) = (value(summary.lower_bound.as_ref()), value(summary.upper_bound.as_ref()));
+        View {
+            transform: self.transform,
+            all_null: summary.contains_null && summary.lower_bound.is_none() && summary.contains_nan == Some(false),
+            lower,
+            upper,
+            may_be_null: summary.contains_null,
+            may_be_nan: summary.contains_nan != Some(false),
+        }
+    }
+}
+
+/// What a file's metrics tell of a column.
+fn bounds(file: &DataFile, schema: &Schema, column: i32) -> Vec<View> {
+    let real = schema.field_by_id(column).is_some_and(|field| {
+        matches!(field.field_type.as_ref(), Type::Primitive(PrimitiveType::Float | PrimitiveType::Double))
+    });
+    let nulls = file.null_value_counts().get(&column);
+    let values = file.value_counts().get(&column);
+    let value = |bounds: &HashMap<i32, Datum>| bounds.get(&column).and_then(|datum| Value::of(datum.literal()));
+    vec![View {
+        transform: Transform::Identity,
+        lower: value(file.lower_bounds()),
+        upper: value(file.upper_bounds()),
+        all_null: nulls.is_some() && nulls == values,
+        may_be_null: nulls != Some(&0),
+        may_be_nan: real && file.nan_value_counts().get(&column) != Some(&0),
+    }]
+}

@@ -1,0 +1,168 @@
+//! Where table metadata comes from: a running daemon's REST catalog, or a lake's own database, opened to read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use iceberg::spec::TableMetadata;
+use iceberg::{NamespaceIdent, TableIdent};
+use laked_catalog::store::{Store, location_of};
+use laked_catalog::system::System;
+use laked_catalog::{Catalog, Database, Settings};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Kind, Result};
+
+/// Where to read from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A running daemon, as `http://127.0.0.1:8181`.
+    Daemon(String),
+    /// A lake's directory on this machine.
+    Lake(PathBuf),
+}
+
+/// A table to read.
+#[derive(Clone, Debug)]
+pub struct SourceTable {
+    /// Its name.
+    pub ident: TableIdent,
+    /// Its metadata when asked.
+    pub metadata: Arc<TableMetadata>,
+    /// Where that metadata lies.
+    pub metadata_location: String,
+}
+
+#[derive(Deserialize)]
+struct Namespaces {
+    namespaces: Vec<NamespaceIdent>,
+}
+
+#[derive(Deserialize)]
+struct Tables {
+    identifiers: Vec<TableIdent>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Loaded {
+    metadata_location: String,
+    metadata: TableMetadata,
+}
+
+impl Source {
+    /// Every table, in order.
+    ///
+    /// # Errors
+    /// `Unavailable` if the daemon does not answer; database errors.
+    pub fn tables(&self) -> Result<Vec<TableIdent>> {
+        let mut found = Vec::new();
+        match self {
+            Source::Lake(folder) => {
+                let catalog = open_catalog(folder)?;
+                for namespace in catalog.list_namespaces()? {
+                    found.extend(catalog.list_tables(&namespace)?);
+                }
+            }
+            Source::Daemon(url) => {
+                let mut pending: Vec<NamespaceIdent> = get::<Namespaces>(&format!("{url}/v1/namespaces"))?.namespaces;
+                while let Some(namespace) = pending.pop() {
+                    let path = path_of(&namespace);
+                    found.extend(get::<Tables>(&format!("{url}/v1/namespaces/{path}/tables"))?.identifiers);
+                    pending.extend(get::<Namespaces>(&format!("{url}/v1/namespaces?parent={path}"))?.namespaces);
+                }
+            }
+        }
+        found.sort_by_key(ToString::to_string);
+        Ok(found)
+    }
+
+    /// A table as it is now.
+    ///
+    /// # Errors
+    /// `NotFound`, with the names there are; `Unavailable`; `Corrupt`.
+    pub fn table(&self, ident: &TableIdent) -> Result<SourceTable> {
+        let loaded = match self {
+            Source::Lake(folder) => open_catalog(folder)?.load(ident).map(|table| SourceTable {
+                ident: ident.clone(),
+                metadata: table.metadata.clone(),
+                metadata_location: table.metadata_location.clone(),
+            }),
+            Source::Daemon(url) => {
+                let (namespace, name) = (path_of(ident.namespace()), escape(ident.name()));
+                get::<Loaded>(&format!("{url}/v1/namespaces/{namespace}/tables/{name}")).map(|loaded| SourceTable {
+                    ident: ident.clone(),
+                    metadata: Arc::new(loaded.metadata),
+                    metadata_location: loaded.metadata_location,
+                })
+            }
+        };
+        match loaded {
+            Err(error) if error.kind() == Kind::NotFound => Err(self.no_such_table(ident)),
+            other => other,
+        }
+    }
+
+    fn no_such_table(&self, ident: &TableIdent) -> Error {
+        let names: Vec<String> = self.tables().unwrap_or_default().iter().map(ToString::to_string).collect();
+        let known = if names.is_empty() { "none".to_string() } else { names.join(", ") };
+        Error::new(Kind::NotFound, format!("there is no table {ident}; there are: {known}"))
+    }
+}
+
+/// A table's name from text: the last dot separates the table from its namespace.
+///
+/// # Errors
+/// `Invalid` without a namespace.
+pub fn ident_of(text: &str) -> Result<TableIdent> {
+    let parts: Vec<&str> = text.split('.').collect();
+    if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
+        return Err(Error::new(Kind::Invalid, format!("'{text}' is not a table: write it as namespace.table")));
+    }
+    TableIdent::from_strs(parts).map_err(|error| Error::new(Kind::Invalid, "not a table's name").because(error))
+}
+
+fn open_catalog(folder: &Path) -> Result<Catalog> {
+    let database = folder.join("catalog.db");
+    let system = System::real();
+    if system.disk.stat(&database).is_err() {
+        return Err(Error::new(Kind::NotFound, "there is no lake here: give --lake the directory that `laked --lake` was given")
+            .with("looked for", database.display()));
+    }
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let settings = Settings { database: Database::File(database), warehouse: location_of(&absolute.join("warehouse"))? };
+    Catalog::open(settings, Store::read_only(system))
+}
+
+fn path_of(namespace: &NamespaceIdent) -> String {
+    namespace.iter().map(|level| escape(level)).collect::<Vec<_>>().join("%1F")
+}
+
+fn escape(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.~".contains(byte);
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// GETs JSON of a daemon.
+///
+/// # Errors
+/// `Unavailable` if nobody answers; `NotFound`; `Invalid` with the daemon's words otherwise.
+pub fn get<T: DeserializeOwned>(url: &str) -> Result<T> {
+    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let mut response = agent.get(url).call().map_err(|error| {
+        Error::new(Kind::Unavailable, "the daemon does not answer: start `laked`, or give --url or --lake")
+            .with("url", url)
+            .because(error)
+    })?;
+    let body = response.body_mut().with_config().limit(1 << 30).read_to_vec();
+    let body = body.map_err(|error| Error::new(Kind::Unavailable, "the daemon's answer broke off").because(error))?;
+    match response.status().as_u16() {
+        200 => serde_json::from_slice(&body)
+            .map_err(|error| Error::new(Kind::Invalid, "not the answer of a laked daemon").with("url", url).because(error)),
+        404 => Err(Error::new(Kind::NotFound, "the daemon knows no such thing").with("url", url)),
+        status => {
+            let words = String::from_utf8_lossy(&body).into_owned();
+            Err(Error::new(Kind::Invalid, "the daemon refuses").with("status", status).with("answer", words))
+        }
+    }
+}
