@@ -55,7 +55,12 @@ impl Explain {
         if form == Output::Json {
             return output::json(&explained);
         }
-        println!("manifests: {} of {} read; columns read: {}", explained.manifests_read, explained.manifests, explained.columns.join(", "));
+        println!(
+            "manifests: {} of {} read; columns read: {}",
+            explained.manifests_read,
+            explained.manifests,
+            explained.columns.join(", ")
+        );
         output::table(
             &["", "partitions", "files", "row groups", "bytes", "skipped by this step"],
             &[

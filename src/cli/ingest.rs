@@ -68,8 +68,11 @@ impl Form {
             Some("json") => Ok(Form::Whole("application/json")),
             Some("parquet") => Ok(Form::Whole("application/vnd.apache.parquet")),
             Some("arrow") => Ok(Form::Whole("application/vnd.apache.arrow.stream")),
-            _ => Err(Error::new(Kind::Invalid, "cannot tell the form of the data: give --format ndjson, json, csv, parquet or arrow")
-                .with("file", name)),
+            _ => Err(Error::new(
+                Kind::Invalid,
+                "cannot tell the form of the data: give --format ndjson, json, csv, parquet or arrow",
+            )
+            .with("file", name)),
         }
     }
 
@@ -89,7 +92,10 @@ impl Ingest {
     /// `Invalid` for what cannot be read or is refused whole; `Unavailable` if the daemon does not answer.
     pub fn run(self, source: &Source, form: Output) -> Result<()> {
         let Source::Daemon(url) = source else {
-            return Err(Error::new(Kind::Invalid, "ingest speaks to a running daemon: start `laked --lake DIR` and give --url"));
+            return Err(Error::new(
+                Kind::Invalid,
+                "ingest speaks to a running daemon: start `laked --lake DIR` and give --url",
+            ));
         };
         let ident = ident_of(&self.table)?;
         let namespace = ident.namespace().join(".");
@@ -99,7 +105,9 @@ impl Ingest {
         for file in &self.files {
             let answer = self.send(&sender, file)?;
             match form {
-                Output::Json => values.push(json!({ "file": file, "accepted": answer.accepted, "rejected": answer.rejected })),
+                Output::Json => {
+                    values.push(json!({ "file": file, "accepted": answer.accepted, "rejected": answer.rejected }))
+                }
                 Output::Text => report(file, &answer),
             }
         }
@@ -181,7 +189,8 @@ impl Sender {
     }
 
     fn post(&self, form: Form, body: &[u8], key: &str) -> Result<Answer> {
-        let request = self.agent.post(&self.url).header("Content-Type", form.content_type()).header("Idempotency-Key", key);
+        let request =
+            self.agent.post(&self.url).header("Content-Type", form.content_type()).header("Idempotency-Key", key);
         let mut response = request.send(body).map_err(|error| {
             Error::new(Kind::Unavailable, "the daemon does not answer: what it acknowledged is safe; repeat the call")
                 .with("url", &self.url)

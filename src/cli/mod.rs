@@ -67,16 +67,22 @@ impl Place {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// Answer SQL with embedded DuckDB; tables go by their names.
-    #[command(after_help = "Example:\n  lakectl query \"select country, count(*) from glucose.cgm_readings group by 1\"")]
+    #[command(
+        after_help = "Example:\n  lakectl query \"select country, count(*) from glucose.cgm_readings group by 1\""
+    )]
     Query(query::Query),
     /// List tables, or show one: its layout, files, history.
     #[command(subcommand)]
     Table(table::Table),
     /// Show what each pruning skips for a condition.
-    #[command(after_help = "Example:\n  lakectl explain glucose.cgm_readings --where \"country = 'TW' and user_id = 'u000001'\" --select timestamp,glucose_mg_dl")]
+    #[command(
+        after_help = "Example:\n  lakectl explain glucose.cgm_readings --where \"country = 'TW' and user_id = 'u000001'\" --select timestamp,glucose_mg_dl"
+    )]
     Explain(explain::Explain),
     /// Send files, or standard input (`-`), into a table.
-    #[command(after_help = "Examples:\n  lakectl ingest glucose.cgm_readings readings.ndjson.zst\n  producer | lakectl ingest glucose.cgm_readings - --format csv")]
+    #[command(
+        after_help = "Examples:\n  lakectl ingest glucose.cgm_readings readings.ndjson.zst\n  producer | lakectl ingest glucose.cgm_readings - --format csv"
+    )]
     Ingest(ingest::Ingest),
     /// Look at records that broke the contract, and send them again.
     #[command(subcommand)]
@@ -105,7 +111,9 @@ enum Contract {
         files: Vec<PathBuf>,
     },
     /// Draft a contract from a CSV, NDJSON or Parquet file, or from a JSON Schema; prints it.
-    #[command(after_help = "Example:\n  lakectl contract new world.gapminder gapminder.csv > schemas/world/gapminder.toml")]
+    #[command(
+        after_help = "Example:\n  lakectl contract new world.gapminder gapminder.csv > schemas/world/gapminder.toml"
+    )]
     New {
         /// The table, as namespace.table.
         table: String,

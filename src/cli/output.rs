@@ -37,7 +37,8 @@ fn aligned(cell: &str, width: usize) -> String {
 /// Output errors.
 pub fn json(value: &impl Serialize) -> Result<()> {
     let mut out = io::stdout().lock();
-    let text = serde_json::to_string_pretty(value).map_err(|error| Error::new(Kind::Internal, "printing JSON").because(error))?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::new(Kind::Internal, "printing JSON").because(error))?;
     writeln!(out, "{text}")?;
     Ok(())
 }
@@ -47,7 +48,7 @@ pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

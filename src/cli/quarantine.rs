@@ -75,7 +75,9 @@ impl Quarantine {
                 let columns = "rejected_at, source, entry, record, line, codes, reasons, raw";
                 let rejected = quoted(&rejected(&ident_of(&table)?));
                 let condition = with_code(code.as_deref());
-                let sql = format!("SELECT {columns} FROM {rejected} WHERE {condition} ORDER BY rejected_at DESC, entry, record LIMIT {limit}");
+                let sql = format!(
+                    "SELECT {columns} FROM {rejected} WHERE {condition} ORDER BY rejected_at DESC, entry, record LIMIT {limit}"
+                );
                 print(source, &sql, form)
             }
             Quarantine::Replay { table, source: from, code, header, dry_run } => {
@@ -133,9 +135,19 @@ fn list(source: &Source, table: Option<&str>, form: Output) -> Result<()> {
     print(source, &format!("SELECT * FROM ({sql}) ORDER BY records DESC, 1, 2, 3"), form)
 }
 
-fn replay(source: &Source, table: &TableIdent, condition: &str, header: Option<&str>, dry_run: bool, form: Output) -> Result<()> {
+fn replay(
+    source: &Source,
+    table: &TableIdent,
+    condition: &str,
+    header: Option<&str>,
+    dry_run: bool,
+    form: Output,
+) -> Result<()> {
     let Source::Daemon(url) = source else {
-        return Err(Error::new(Kind::Invalid, "replay speaks to a running daemon: start `laked --lake DIR` and give --url"));
+        return Err(Error::new(
+            Kind::Invalid,
+            "replay speaks to a running daemon: start `laked --lake DIR` and give --url",
+        ));
     };
     let sql = format!(
         "SELECT lane, entry, record, raw FROM {} WHERE {condition} ORDER BY lane, entry, record",
@@ -144,10 +156,15 @@ fn replay(source: &Source, table: &TableIdent, condition: &str, header: Option<&
     let mut text = Vec::new();
     duck::query(source, &sql, &At::Now, Form::Json, &mut text)?;
     let records = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice);
-    let records: Vec<Refused> = records.collect::<Result<_, _>>().map_err(|error| Error::new(Kind::Internal, "a query's answer").because(error))?;
+    let records: Vec<Refused> = records
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::new(Kind::Internal, "a query's answer").because(error))?;
     let json = records.iter().all(|record| record.raw.trim_start().starts_with('{'));
     if !json && header.is_none() {
-        return Err(Error::new(Kind::Invalid, "some records came as CSV: give their header line with --header 'a,b,c'"));
+        return Err(Error::new(
+            Kind::Invalid,
+            "some records came as CSV: give their header line with --header 'a,b,c'",
+        ));
     }
     if dry_run || records.is_empty() {
         eprintln!("{} records would be sent to {table}", output::count(records.len() as u64));
@@ -171,6 +188,11 @@ fn replay(source: &Source, table: &TableIdent, condition: &str, header: Option<&
     if form == Output::Json {
         return output::json(&json!({ "sent": records.len(), "accepted": accepted, "rejected": refused }));
     }
-    eprintln!("{} sent: {} accepted, {} refused again", output::count(records.len() as u64), output::count(accepted), output::count(refused));
+    eprintln!(
+        "{} sent: {} accepted, {} refused again",
+        output::count(records.len() as u64),
+        output::count(accepted),
+        output::count(refused)
+    );
     Ok(())
 }

@@ -50,14 +50,20 @@ impl Query {
         let at = self.at.unwrap_or_default();
         let binary = matches!(form, Form::Parquet | Form::Arrow);
         if let Some(path) = self.to {
-            #[allow(clippy::disallowed_methods, reason = "an answer's file belongs to the person who asked, not to a lake")]
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "an answer's file belongs to the person who asked, not to a lake"
+            )]
             let file = std::fs::File::create(&path).map_err(|error| Error::from(error).with("file", path.display()))?;
             let mut out = BufWriter::new(file);
             duck::query(source, &self.sql, &at, form, &mut out)?;
             return Ok(out.flush()?);
         }
         if binary && io::stdout().is_terminal() {
-            return Err(Error::new(Kind::Invalid, "a binary answer does not belong on a terminal: give -o FILE, or a pipe"));
+            return Err(Error::new(
+                Kind::Invalid,
+                "a binary answer does not belong on a terminal: give -o FILE, or a pipe",
+            ));
         }
         let mut out = BufWriter::new(io::stdout().lock());
         duck::query(source, &self.sql, &at, form, &mut out)?;

@@ -95,10 +95,12 @@ fn show(table: &SourceTable, form: Output) -> Result<()> {
     let schema = metadata.current_schema();
     let name = |id: i32| schema.name_by_field_id(id).unwrap_or("?").to_string();
     let spec = metadata.default_partition_spec();
-    let fields: Vec<String> = spec.fields().iter().map(|field| transformed(&field.transform.to_string(), &name(field.source_id))).collect();
+    let fields: Vec<String> =
+        spec.fields().iter().map(|field| transformed(&field.transform.to_string(), &name(field.source_id))).collect();
     println!("partition  {}", if fields.is_empty() { "none".into() } else { fields.join(", ") });
     let order = metadata.default_sort_order();
-    let fields: Vec<String> = order.fields.iter().map(|field| transformed(&field.transform.to_string(), &name(field.source_id))).collect();
+    let fields: Vec<String> =
+        order.fields.iter().map(|field| transformed(&field.transform.to_string(), &name(field.source_id))).collect();
     println!("sort       {}\n", if fields.is_empty() { "none".into() } else { fields.join(", ") });
     let rows: Vec<Vec<String>> = schema
         .as_struct()

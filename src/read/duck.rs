@@ -56,8 +56,9 @@ impl std::str::FromStr for At {
         if let Ok(snapshot) = text.parse() {
             return Ok(At::Snapshot(snapshot));
         }
-        let micros = super::parse::micros(text)
-            .or_else(|| text.parse::<jiff::civil::Date>().ok().and_then(|_| super::parse::micros(&format!("{text}T00:00:00"))));
+        let micros = super::parse::micros(text).or_else(|| {
+            text.parse::<jiff::civil::Date>().ok().and_then(|_| super::parse::micros(&format!("{text}T00:00:00")))
+        });
         micros.map(|micros| At::Time(micros.div_euclid(1000))).ok_or_else(|| {
             Error::new(Kind::Invalid, format!("'{text}' is neither a snapshot id nor a time as 2026-01-31T08:00:00Z"))
         })
@@ -81,8 +82,10 @@ pub fn snapshot_at(metadata: &TableMetadata, at: &At) -> Result<Option<SnapshotR
     };
     match metadata.snapshot_by_id(id) {
         Some(snapshot) => Ok(Some(snapshot.clone())),
-        None => Err(Error::new(Kind::NotFound, "the snapshot is not in the table (any more); see `lakectl table history`")
-            .with("snapshot", id)),
+        None => {
+            Err(Error::new(Kind::NotFound, "the snapshot is not in the table (any more); see `lakectl table history`")
+                .with("snapshot", id))
+        }
     }
 }
 
@@ -131,7 +134,8 @@ fn make_view(connection: &Connection, source: &Source, store: &Store, ident: &Ta
 fn tables_of(connection: &Connection, sql: &str) -> Result<BTreeSet<TableIdent>> {
     let tree: String =
         connection.query_row("SELECT json_serialize_sql(?::VARCHAR)", [sql], |row| row.get(0)).map_err(failed)?;
-    let tree: Value = serde_json::from_str(&tree).map_err(|error| Error::new(Kind::Internal, "DuckDB's parse tree").because(error))?;
+    let tree: Value = serde_json::from_str(&tree)
+        .map_err(|error| Error::new(Kind::Internal, "DuckDB's parse tree").because(error))?;
     if tree["error"] == Value::Bool(true) {
         let words = tree["error_message"].as_str().unwrap_or("not a SELECT").to_string();
         return Err(Error::new(Kind::Invalid, format!("the query cannot be read: {words}")));

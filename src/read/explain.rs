@@ -101,7 +101,8 @@ pub fn explain(
         }
     }
     let left = amount(kept.into_iter());
-    explained.after_row_groups = Amount { bytes: explained.after_row_groups.bytes, row_groups: explained.after_row_groups.row_groups, ..left };
+    explained.after_row_groups =
+        Amount { bytes: explained.after_row_groups.bytes, row_groups: explained.after_row_groups.row_groups, ..left };
     explained.after_columns = Amount { bytes: explained.after_columns.bytes, ..explained.after_row_groups };
     Ok(explained)
 }
@@ -147,7 +148,8 @@ fn footer(store: &Store, location: &str) -> Result<ParquetMetaData> {
     let size = u64::from(u32::from_le_bytes([a, b, c, d]));
     let start = len.checked_sub(8 + size).ok_or_else(|| corrupt("the Parquet footer is longer than the file"))?;
     let bytes = read(file.as_ref(), start, usize::try_from(size).unwrap_or(0))?;
-    ParquetMetaDataReader::decode_metadata(&bytes).map_err(|error| corrupt("the Parquet footer cannot be read").because(error))
+    ParquetMetaDataReader::decode_metadata(&bytes)
+        .map_err(|error| corrupt("the Parquet footer cannot be read").because(error))
 }
 
 fn read(file: &dyn DiskRead, offset: u64, len: usize) -> Result<Vec<u8>> {
@@ -190,7 +192,11 @@ impl RowGroup {
     }
 }
 
-fn bounds(statistics: &Statistics, kind: &PrimitiveType, logical: Option<&LogicalType>) -> (Option<Value>, Option<Value>) {
+fn bounds(
+    statistics: &Statistics,
+    kind: &PrimitiveType,
+    logical: Option<&LogicalType>,
+) -> (Option<Value>, Option<Value>) {
     let number = |min: Option<i128>, max: Option<i128>| (min.map(Value::Number), max.map(Value::Number));
     let real = |min: Option<f64>, max: Option<f64>| (min.map(Value::Real), max.map(Value::Real));
     // A timestamp in another unit than the table's would compare wrongly.
@@ -205,7 +211,8 @@ fn bounds(statistics: &Statistics, kind: &PrimitiveType, logical: Option<&Logica
         Statistics::Float(s) => real(s.min_opt().map(|v| f64::from(*v)), s.max_opt().map(|v| f64::from(*v))),
         Statistics::Double(s) => real(s.min_opt().copied(), s.max_opt().copied()),
         Statistics::ByteArray(_) if *kind == PrimitiveType::String => {
-            let text = |bytes: Option<&[u8]>| bytes.map(|bytes| Value::Text(String::from_utf8_lossy(bytes).into_owned()));
+            let text =
+                |bytes: Option<&[u8]>| bytes.map(|bytes| Value::Text(String::from_utf8_lossy(bytes).into_owned()));
             (text(statistics.min_bytes_opt()), text(statistics.max_bytes_opt()))
         }
         _ => (None, None),

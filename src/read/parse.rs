@@ -142,7 +142,11 @@ impl Parser<'_> {
         let (column, kind) = self.column()?;
         if self.keyword("is") {
             let null = !self.keyword("not");
-            return if self.keyword("null") { Ok(Predicate::IsNull { column, null }) } else { Err(self.bad("expected NULL")) };
+            return if self.keyword("null") {
+                Ok(Predicate::IsNull { column, null })
+            } else {
+                Err(self.bad("expected NULL"))
+            };
         }
         let negate = self.keyword("not");
         let predicate = if self.keyword("in") {
@@ -182,9 +186,15 @@ impl Parser<'_> {
     }
 
     fn operator(&mut self) -> Result<Op> {
-        for (sign, op) in
-            [("<=", Op::Le), (">=", Op::Ge), ("<>", Op::Ne), ("!=", Op::Ne), ("=", Op::Eq), ("<", Op::Lt), (">", Op::Gt)]
-        {
+        for (sign, op) in [
+            ("<=", Op::Le),
+            (">=", Op::Ge),
+            ("<>", Op::Ne),
+            ("!=", Op::Ne),
+            ("=", Op::Eq),
+            ("<", Op::Lt),
+            (">", Op::Gt),
+        ] {
             if self.sign(sign) {
                 return Ok(op);
             }
@@ -203,14 +213,17 @@ impl Parser<'_> {
             Some(Token::Text(text) | Token::Word(text)) => text,
             _ => return Err(self.bad("expected a value")),
         };
-        let literal = literal(&text, kind)
-            .ok_or_else(|| self.bad(&format!("'{text}' is not a value of type {kind}; quote texts, dates and times")))?;
+        let literal = literal(&text, kind).ok_or_else(|| {
+            self.bad(&format!("'{text}' is not a value of type {kind}; quote texts, dates and times"))
+        })?;
         self.at += 1;
         Ok(Predicate::Compare { column, op, literal })
     }
 
     fn like(&mut self, column: i32) -> Result<Predicate> {
-        let Some(Token::Text(pattern)) = self.peek().cloned() else { return Err(self.bad("expected a quoted pattern")) };
+        let Some(Token::Text(pattern)) = self.peek().cloned() else {
+            return Err(self.bad("expected a quoted pattern"));
+        };
         self.at += 1;
         let end = pattern.find(['%', '_']).unwrap_or(pattern.len());
         let (prefix, rest) = pattern.split_at(end);

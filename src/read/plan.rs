@@ -90,7 +90,8 @@ pub fn plan(
         .collect();
     for manifest in list.entries() {
         let spec = specs.get(&manifest.partition_spec_id).ok_or_else(|| {
-            Error::new(Kind::Corrupt, "a manifest's partition spec is not in the table").with("spec", manifest.partition_spec_id)
+            Error::new(Kind::Corrupt, "a manifest's partition spec is not in the table")
+                .with("spec", manifest.partition_spec_id)
         })?;
         // Deletes apply across partitions where their spec is unpartitioned, so they are always looked at.
         if whole || manifest.content == ManifestContentType::Deletes || spec.manifest_may_match(manifest, predicate) {
@@ -161,7 +162,9 @@ impl Spec {
         let values: Vec<Option<Value>> = file
             .partition()
             .iter()
-            .map(|literal| literal.and_then(|literal| literal.as_primitive_literal()).and_then(|value| Value::of(&value)))
+            .map(|literal| {
+                literal.and_then(|literal| literal.as_primitive_literal()).and_then(|value| Value::of(&value))
+            })
             .collect();
         may_match(predicate, &|column| {
             let fields = self.fields.iter().zip(&values).filter(|(field, _)| field.source == column);

@@ -73,7 +73,9 @@ impl Predicate {
         match self {
             Predicate::True | Predicate::Unknown => Vec::new(),
             Predicate::And(parts) | Predicate::Or(parts) => parts.iter().flat_map(Predicate::columns).collect(),
-            Predicate::Compare { column, .. } | Predicate::StartsWith { column, .. } | Predicate::IsNull { column, .. } => {
+            Predicate::Compare { column, .. }
+            | Predicate::StartsWith { column, .. }
+            | Predicate::IsNull { column, .. } => {
                 vec![*column]
             }
         }

@@ -29,7 +29,8 @@ pub fn select(plan: &Plan, store: &Store) -> Result<String> {
     if plan.deletes.is_empty() {
         return Ok(format!("SELECT {} FROM {read})", columns.join(", ")));
     }
-    let mut sql = format!("SELECT {} FROM {read}, filename=true, file_row_number=true) d WHERE true", columns.join(", "));
+    let mut sql =
+        format!("SELECT {} FROM {read}, filename=true, file_row_number=true) d WHERE true", columns.join(", "));
     sql.push_str(&position_deletes(plan, store)?);
     sql.push_str(&equality_deletes(plan, &files, &paths, store)?);
     Ok(sql)
@@ -38,8 +39,11 @@ pub fn select(plan: &Plan, store: &Store) -> Result<String> {
 fn path(file: &PlannedFile, store: &Store) -> Result<String> {
     let location = file.file.file_path();
     if file.file.file_format() != DataFileFormat::Parquet {
-        return Err(Error::new(Kind::Invalid, "only Parquet files can be read here; use another engine for this table")
-            .with("file", location));
+        return Err(Error::new(
+            Kind::Invalid,
+            "only Parquet files can be read here; use another engine for this table",
+        )
+        .with("file", location));
     }
     let path = store.local_path(location).and_then(|path| path.to_str().map(str::to_string));
     path.ok_or_else(|| Error::new(Kind::Invalid, "the file is not on this machine").with("file", location))
@@ -116,7 +120,9 @@ fn duck_type(kind: &Type) -> String {
     match kind {
         Type::Primitive(kind) => primitive(kind),
         Type::List(list) => format!("{}[]", duck_type(&list.element_field.field_type)),
-        Type::Map(map) => format!("MAP({}, {})", duck_type(&map.key_field.field_type), duck_type(&map.value_field.field_type)),
+        Type::Map(map) => {
+            format!("MAP({}, {})", duck_type(&map.key_field.field_type), duck_type(&map.value_field.field_type))
+        }
         Type::Struct(fields) => {
             let fields = fields.fields().iter();
             let fields: Vec<String> =

@@ -126,11 +126,15 @@ fn open_catalog(folder: &Path) -> Result<Catalog> {
     let database = folder.join("catalog.db");
     let system = System::real();
     if system.disk.stat(&database).is_err() {
-        return Err(Error::new(Kind::NotFound, "there is no lake here: give --lake the directory that `laked --lake` was given")
-            .with("looked for", database.display()));
+        return Err(Error::new(
+            Kind::NotFound,
+            "there is no lake here: give --lake the directory that `laked --lake` was given",
+        )
+        .with("looked for", database.display()));
     }
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
-    let settings = Settings { database: Database::File(database), warehouse: location_of(&absolute.join("warehouse"))? };
+    let settings =
+        Settings { database: Database::File(database), warehouse: location_of(&absolute.join("warehouse"))? };
     Catalog::open(settings, Store::read_only(system))
 }
 
@@ -157,8 +161,9 @@ pub fn get<T: DeserializeOwned>(url: &str) -> Result<T> {
     let body = response.body_mut().with_config().limit(1 << 30).read_to_vec();
     let body = body.map_err(|error| Error::new(Kind::Unavailable, "the daemon's answer broke off").because(error))?;
     match response.status().as_u16() {
-        200 => serde_json::from_slice(&body)
-            .map_err(|error| Error::new(Kind::Invalid, "not the answer of a laked daemon").with("url", url).because(error)),
+        200 => serde_json::from_slice(&body).map_err(|error| {
+            Error::new(Kind::Invalid, "not the answer of a laked daemon").with("url", url).because(error)
+        }),
         404 => Err(Error::new(Kind::NotFound, "the daemon knows no such thing").with("url", url)),
         status => {
             let words = String::from_utf8_lossy(&body).into_owned();
