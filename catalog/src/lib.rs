@@ -4,6 +4,7 @@
 //! through [`Guard`], and shares [`store`] and [`system`].
 
 mod catalog;
+mod document;
 pub mod error;
 mod hint;
 pub mod rest;
@@ -12,7 +13,8 @@ pub mod store;
 pub mod system;
 mod table;
 
-pub use catalog::{Catalog, Settings};
+pub use catalog::{Catalog, CreateView, Settings, View};
+pub use document::Refs;
 pub use error::{Error, Kind, Result};
 pub use state::{Database, State};
-pub use table::{Change, CreateTable, Guard, Origin, Outcome, Proposal, Table};
+pub use table::{Change, CreateTable, Guard, Origin, Outcome, Proposal, Table, Watch};

@@ -12,7 +12,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use crate::error::{Error, Kind, Result};
 
 /// Migration n brings the schema from version n to n + 1; append only.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE namespaces (
         name TEXT PRIMARY KEY NOT NULL,
         properties TEXT NOT NULL
@@ -23,7 +24,20 @@ const MIGRATIONS: &[&str] = &["
         metadata_location TEXT NOT NULL,
         PRIMARY KEY (namespace, name)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE tables ADD COLUMN sort TEXT NOT NULL DEFAULT 'table';
+    CREATE TABLE answers (
+        key TEXT PRIMARY KEY NOT NULL,
+        request BLOB NOT NULL,
+        status INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        kept_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE settled (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL) STRICT;
+    INSERT INTO settled VALUES (1, 0);
+",
+];
 
 /// Where the state lies.
 #[derive(Clone, Debug)]
@@ -34,9 +48,26 @@ pub enum Database {
     Memory,
 }
 
+/// What a name stands for; tables and views share one space of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    Table,
+    View,
+}
+
+impl Sort {
+    fn text(self) -> &'static str {
+        match self {
+            Sort::Table => "table",
+            Sort::View => "view",
+        }
+    }
+}
+
 /// A pointer's move, from the location it must hold now.
 #[derive(Clone, Debug)]
 pub struct Swap {
+    pub sort: Sort,
     pub namespace: String,
     pub name: String,
     /// `None` for a table that must not exist yet.
@@ -139,21 +170,28 @@ impl State {
         })
     }
 
-    /// A table's metadata location.
-    pub fn pointer(&self, namespace: &str, name: &str) -> Result<Option<String>> {
+    /// The metadata location of a table or view.
+    pub fn pointer(&self, sort: Sort, namespace: &str, name: &str) -> Result<Option<String>> {
         let connection = self.connection();
-        let sql = "SELECT metadata_location FROM tables WHERE namespace = ?1 AND name = ?2";
+        let sql = "SELECT metadata_location FROM tables WHERE namespace = ?1 AND name = ?2 AND sort = ?3";
         let mut query = connection.prepare_cached(sql).map_err(failed)?;
-        query.query_row(params![namespace, name], |row| row.get(0)).optional().map_err(failed)
+        query.query_row(params![namespace, name, sort.text()], |row| row.get(0)).optional().map_err(failed)
     }
 
-    /// A namespace's tables, in order.
-    pub fn tables(&self, namespace: &str) -> Result<Vec<String>> {
+    /// A namespace's tables or views, in order.
+    pub fn names(&self, sort: Sort, namespace: &str) -> Result<Vec<String>> {
         let connection = self.connection();
-        let sql = "SELECT name FROM tables WHERE namespace = ?1 ORDER BY name";
+        let sql = "SELECT name FROM tables WHERE namespace = ?1 AND sort = ?2 ORDER BY name";
         let mut query = connection.prepare_cached(sql).map_err(failed)?;
-        let rows = query.query_map(params![namespace], |row| row.get(0)).map_err(failed)?;
+        let rows = query.query_map(params![namespace, sort.text()], |row| row.get(0)).map_err(failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+
+    /// A durable write that changes nothing anyone reads: after it, nothing that failed before can still take effect.
+    pub fn settle(&self) -> Result<()> {
+        self.transact(|transaction| {
+            transaction.execute("UPDATE settled SET count = count + 1", []).map(drop).map_err(failed)
+        })
     }
 
     /// Moves pointers, all or none; `false` if one of them is not where it was.
@@ -173,38 +211,42 @@ impl State {
         }
     }
 
-    /// Forgets a table; gives the location it pointed to.
-    pub fn remove_table(&self, namespace: &str, name: &str) -> Result<Option<String>> {
-        let sql = "DELETE FROM tables WHERE namespace = ?1 AND name = ?2 RETURNING metadata_location";
-        self.connection().query_row(sql, params![namespace, name], |row| row.get(0)).optional().map_err(failed)
+    /// Forgets a table or view; `false` if there is none.
+    pub fn remove(&self, sort: Sort, namespace: &str, name: &str) -> Result<bool> {
+        self.transact(|transaction| {
+            let sql = "DELETE FROM tables WHERE namespace = ?1 AND name = ?2 AND sort = ?3";
+            Ok(transaction.execute(sql, params![namespace, name, sort.text()]).map_err(failed)? == 1)
+        })
     }
 
-    /// Renames a table; `false` if there is none.
+    /// Renames a table or view; `false` if there is none.
     ///
     /// # Errors
     /// `Exists` if the new name is taken.
-    pub fn rename_table(&self, from: (&str, &str), to: (&str, &str)) -> Result<bool> {
-        let sql = "UPDATE tables SET namespace = ?3, name = ?4 WHERE namespace = ?1 AND name = ?2";
-        match self.connection().execute(sql, params![from.0, from.1, to.0, to.1]) {
+    pub fn rename(&self, sort: Sort, from: (&str, &str), to: (&str, &str)) -> Result<bool> {
+        let sql = "UPDATE tables SET namespace = ?3, name = ?4 WHERE namespace = ?1 AND name = ?2 AND sort = ?5";
+        self.transact(|transaction| match transaction.execute(sql, params![from.0, from.1, to.0, to.1, sort.text()]) {
             Ok(changed) => Ok(changed == 1),
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
-                Err(Error::new(Kind::Exists, "there is a table of the new name").with("table", to.1))
+                Err(Error::new(Kind::Exists, "the new name is taken").with("name", to.1))
             }
             Err(error) => Err(failed(error)),
-        }
+        })
     }
 }
 
 fn move_one(transaction: &Transaction<'_>, swap: &Swap) -> Result<bool> {
-    let Swap { namespace, name, from, to } = swap;
+    let Swap { sort, namespace, name, from, to } = swap;
     let changed = match from {
         Some(from) => transaction.execute(
-            "UPDATE tables SET metadata_location = ?4 WHERE namespace = ?1 AND name = ?2 AND metadata_location = ?3",
-            params![namespace, name, from, to],
+            "UPDATE tables SET metadata_location = ?4 WHERE namespace = ?1 AND name = ?2 AND metadata_location = ?3
+               AND sort = ?5",
+            params![namespace, name, from, to, sort.text()],
         ),
         None => transaction.execute(
-            "INSERT INTO tables (namespace, name, metadata_location) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            params![namespace, name, to],
+            "INSERT INTO tables (namespace, name, metadata_location, sort) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+            params![namespace, name, to, sort.text()],
         ),
     };
     Ok(changed.map_err(failed)? == 1)

@@ -1,13 +1,14 @@
 //! A table as the catalog serves it, and the values that change one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::spec::{Schema, SortOrder, TableMetadata, UnboundPartitionSpec};
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
-use crate::error::{Error, Kind, Result};
+use crate::document::{Document, Refs};
+use crate::error::{Error, Result};
 
 /// A table at one metadata file.
 #[derive(Debug)]
@@ -18,39 +19,19 @@ pub struct Table {
     pub metadata: Arc<TableMetadata>,
     /// Where that metadata lies.
     pub metadata_location: String,
-    json: OnceLock<Bytes>,
+    /// Its branches and tags; the `iceberg` crate keeps them to itself.
+    pub refs: Refs,
+    pub(crate) document: Document,
 }
 
 impl Table {
-    pub(crate) fn new(
-        ident: TableIdent,
-        metadata: TableMetadata,
-        metadata_location: String,
-        json: Option<Bytes>,
-    ) -> Self {
-        let cell = OnceLock::new();
-        if let Some(json) = json {
-            let _ = cell.set(json);
-        }
-        Self { ident, metadata: Arc::new(metadata), metadata_location, json: cell }
-    }
-
     /// The metadata as JSON, as its file holds it.
     ///
     /// # Errors
-    /// `Internal` if it cannot be serialised.
+    /// None today.
     pub fn json(&self) -> Result<Bytes> {
-        if let Some(json) = self.json.get() {
-            return Ok(json.clone());
-        }
-        let json = serialise(&self.metadata)?;
-        Ok(self.json.get_or_init(|| json).clone())
+        Ok(self.document.json().clone())
     }
-}
-
-pub(crate) fn serialise(metadata: &TableMetadata) -> Result<Bytes> {
-    let json = serde_json::to_vec(metadata);
-    json.map(Bytes::from).map_err(|error| Error::new(Kind::Internal, "serialising table metadata").because(error))
 }
 
 /// A new table.
@@ -87,9 +68,10 @@ pub enum Outcome {
     Committed(Vec<Arc<Table>>),
     /// A requirement does not hold, or somebody else was faster: read again, rebase.
     Conflict(Error),
-    /// It can never succeed as it is.
+    /// It did not take effect, and nothing of it is left. The error's kind says whether it can later: `Unavailable`
+    /// may pass, anything else needs another change.
     Refused(Error),
-    /// Nobody knows: resolve before anything else.
+    /// Nobody knows, not even after another look: resolve before anything else.
     Unknown(Error),
 }
 
@@ -113,6 +95,12 @@ pub struct Proposal<'a> {
     pub after: &'a TableMetadata,
     /// Who asks.
     pub origin: Origin,
+}
+
+/// Who is told of each commit, after it took effect and while its tables are still locked: be quick.
+pub trait Watch: Send + Sync + std::fmt::Debug {
+    /// A table has changed or was made.
+    fn committed(&self, table: &Arc<Table>, origin: Origin);
 }
 
 /// A rule that may refuse a commit.

@@ -20,6 +20,8 @@ impl From<Error> for Failure {
         let (status, exception) = match error.kind() {
             Kind::Invalid => (StatusCode::BAD_REQUEST, "BadRequestException"),
             Kind::NotFound if error.concerns("namespace") => (StatusCode::NOT_FOUND, "NoSuchNamespaceException"),
+            Kind::NotFound if error.concerns("location") => (StatusCode::NOT_FOUND, "NotFoundException"),
+            Kind::NotFound if error.concerns("view") => (StatusCode::NOT_FOUND, "NoSuchViewException"),
             Kind::NotFound => (StatusCode::NOT_FOUND, "NoSuchTableException"),
             Kind::Exists => (StatusCode::CONFLICT, "AlreadyExistsException"),
             Kind::Forbidden => (StatusCode::FORBIDDEN, "ForbiddenException"),

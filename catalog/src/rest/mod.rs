@@ -11,6 +11,7 @@ mod answer;
 mod namespaces;
 mod purge;
 mod tables;
+mod views;
 
 use std::collections::HashMap;
 
@@ -54,6 +55,14 @@ const ENDPOINTS: &[&str] = &[
     "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
     "POST /v1/{prefix}/tables/rename",
     "POST /v1/{prefix}/transactions/commit",
+    "GET /v1/{prefix}/namespaces/{namespace}/views",
+    "POST /v1/{prefix}/namespaces/{namespace}/views",
+    "GET /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "POST /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "DELETE /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "POST /v1/{prefix}/namespaces/{namespace}/register-view",
+    "POST /v1/{prefix}/views/rename",
 ];
 
 /// The routes below `/v1`.
@@ -72,6 +81,13 @@ pub fn router(catalog: Catalog) -> Router {
         .route("/v1/namespaces/{namespace}/tables/{table}/metrics", post(tables::report))
         .route("/v1/tables/rename", post(tables::rename))
         .route("/v1/transactions/commit", post(tables::commit_all))
+        .route("/v1/namespaces/{namespace}/views", get(views::list).post(views::create))
+        .route("/v1/namespaces/{namespace}/register-view", post(views::register))
+        .route(
+            "/v1/namespaces/{namespace}/views/{view}",
+            get(views::load).head(views::exists).post(views::replace).delete(views::remove),
+        )
+        .route("/v1/views/rename", post(views::rename))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(catalog)
 }

@@ -113,7 +113,12 @@ pub async fn load(
     headers: HeaderMap,
 ) -> Answer {
     let ident = table_of(path)?;
-    let table = blocking(move || catalog.load(&ident)).await?;
+    let table = blocking(move || {
+        let table = catalog.load(&ident)?;
+        catalog.store().len(&table.metadata_location)?;
+        Ok(table)
+    })
+    .await?;
     let snapshots = match parameters.get("snapshots").map(String::as_str) {
         Some("refs") => Snapshots::Refs,
         _ => Snapshots::All,

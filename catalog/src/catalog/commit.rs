@@ -1,0 +1,217 @@
+//! Commits: requirements, updates, the guard, the metadata file, the pointers' move, and what follows.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::sync::{Arc, PoisonError};
+
+use iceberg::spec::{TableMetadata, TableMetadataBuilder};
+use iceberg::{TableIdent, TableRequirement, TableUpdate};
+
+use super::{Catalog, key};
+use crate::document::{Document, Refs, refs_after};
+use crate::error::{Error, Kind, Result};
+use crate::hint;
+use crate::state::{Sort, Swap};
+use crate::table::{Change, Origin, Outcome, Proposal, Table};
+
+/// A new table's or a change's next metadata, not yet written.
+pub(super) struct Next {
+    ident: TableIdent,
+    before: Option<Arc<Table>>,
+    after: TableMetadata,
+    refs: Refs,
+    location: String,
+    document: Document,
+}
+
+/// Metadata that a builder made, with the refs it does not show.
+pub(super) struct Built {
+    pub metadata: TableMetadata,
+    pub refs: Refs,
+}
+
+pub(super) fn refused(error: iceberg::Error, ident: &TableIdent) -> Error {
+    Error::new(Kind::Invalid, "the change does not fit the table").with("table", ident).because(error)
+}
+
+pub(super) fn apply(builder: TableMetadataBuilder, updates: Vec<TableUpdate>, refs: Refs) -> iceberg::Result<Built> {
+    let builder = updates.into_iter().try_fold(builder, |builder, update| update.apply(builder))?;
+    let built = builder.build()?;
+    Ok(Built { refs: refs_after(refs, &built.changes, &built.metadata), metadata: built.metadata })
+}
+
+/// What a requirement that does not hold means, in the words of the protocol's reference: clients show them.
+fn broken(requirement: &TableRequirement) -> String {
+    match requirement {
+        TableRequirement::NotExist => "table already exists".into(),
+        TableRequirement::UuidMatch { .. } => "UUID does not match".into(),
+        TableRequirement::RefSnapshotIdMatch { r#ref, snapshot_id: None } => {
+            format!("branch or tag {ref} was created concurrently")
+        }
+        TableRequirement::RefSnapshotIdMatch { r#ref, .. } => format!("branch or tag {ref} has changed"),
+        TableRequirement::LastAssignedFieldIdMatch { .. } => "last assigned field id changed".into(),
+        TableRequirement::CurrentSchemaIdMatch { .. } => "current schema changed".into(),
+        TableRequirement::LastAssignedPartitionIdMatch { .. } => "last assigned partition id changed".into(),
+        TableRequirement::DefaultSpecIdMatch { .. } => "default partition spec changed".into(),
+        TableRequirement::DefaultSortOrderIdMatch { .. } => "default sort order changed".into(),
+    }
+}
+
+impl Catalog {
+    /// Commits changes of one or several tables, all or none.
+    pub fn commit(&self, changes: Vec<Change>, origin: Origin) -> Outcome {
+        let idents: BTreeSet<&TableIdent> = changes.iter().map(|change| &change.ident).collect();
+        if idents.len() < changes.len() {
+            return Outcome::Refused(Error::new(Kind::Invalid, "a commit names a table twice: join its changes"));
+        }
+        let locks: Vec<_> = idents.into_iter().map(|ident| self.lock_of(ident)).collect();
+        let _held: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        let prepared: Result<Vec<Next>> = changes.into_iter().map(|change| self.prepare(change, origin)).collect();
+        match prepared {
+            Ok(next) => self.publish(next, origin),
+            Err(error) if error.kind() == Kind::Conflict => Outcome::Conflict(error),
+            Err(error) => Outcome::Refused(error),
+        }
+    }
+
+    fn prepare(&self, change: Change, origin: Origin) -> Result<Next> {
+        let Change { ident, requirements, updates } = change;
+        let creates = requirements.iter().any(|requirement| matches!(requirement, TableRequirement::NotExist));
+        let before = match self.load(&ident) {
+            Ok(table) => Some(table),
+            Err(error) if error.kind() == Kind::NotFound && creates => {
+                self.refuse_taken(&ident)?;
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        for requirement in &requirements {
+            let held = before.as_ref().map(|table| table.metadata.as_ref());
+            requirement.check(held).map_err(|error| {
+                Error::new(Kind::Conflict, format!("Requirement failed: {}", broken(requirement)))
+                    .with("table", &ident)
+                    .because(error)
+            })?;
+        }
+        let after = match &before {
+            Some(table) => {
+                let metadata = TableMetadata::clone(&table.metadata);
+                let builder = metadata.into_builder(Some(table.metadata_location.clone()));
+                apply(builder, updates, table.refs.clone())
+            }
+            None => self.build_new(&ident, updates),
+        };
+        self.next(ident.clone(), before, after.map_err(|error| refused(error, &ident))?, origin)
+    }
+
+    pub(super) fn next(
+        &self,
+        ident: TableIdent,
+        before: Option<Arc<Table>>,
+        built: Built,
+        origin: Origin,
+    ) -> Result<Next> {
+        let Built { metadata: after, refs } = built;
+        if let Some(guard) = self.inner.guard.get() {
+            let before = before.as_ref().map(|table| table.metadata.as_ref());
+            guard.check(&Proposal { ident: &ident, before, after: &after, origin })?;
+        }
+        let number = before.as_ref().map_or(0, |table| hint::version(&table.metadata_location).map_or(0, |n| n + 1));
+        let folder = after.location().trim_end_matches('/');
+        let location = format!("{folder}/metadata/{number:05}-{}.metadata.json", self.inner.store.system().ids.uuid());
+        let document = Document::write(&after, &refs, before.as_ref().map(|table| &table.document))?;
+        Ok(Next { ident, before, after, refs, location, document })
+    }
+
+    /// Writes the metadata files, moves the pointers, follows up. The tables' locks are held.
+    pub(super) fn publish(&self, next: Vec<Next>, origin: Origin) -> Outcome {
+        if let Err(error) = self.write_metadata(&next) {
+            return Outcome::Refused(error);
+        }
+        let swaps: Vec<Swap> = next
+            .iter()
+            .map(|next| Swap {
+                sort: Sort::Table,
+                namespace: key(next.ident.namespace()),
+                name: next.ident.name().to_string(),
+                from: next.before.as_ref().map(|table| table.metadata_location.clone()),
+                to: next.location.clone(),
+            })
+            .collect();
+        match self.inner.state.swap(&swaps).or_else(|error| self.resolve(&swaps, error)) {
+            Ok(true) => Outcome::Committed(next.into_iter().map(|next| self.follow_up(next, origin)).collect()),
+            Ok(false) => {
+                self.take_back(&next);
+                Outcome::Conflict(Error::new(Kind::Conflict, "somebody else committed first: read the table again"))
+            }
+            Err(error) if error.kind() == Kind::Unknown => Outcome::Unknown(error),
+            Err(error) => {
+                self.take_back(&next);
+                Outcome::Refused(error)
+            }
+        }
+    }
+
+    /// The files of a change that did not take effect, and never will.
+    fn take_back(&self, next: &[Next]) {
+        for next in next {
+            let _ = self.inner.store.delete(&next.location);
+        }
+    }
+
+    fn write_metadata(&self, next: &[Next]) -> Result<()> {
+        let mut files = Vec::with_capacity(next.len());
+        for next in next {
+            let mut file = self.inner.store.stage(&next.location)?;
+            file.write_all(next.document.json())?;
+            files.push(file);
+        }
+        self.inner.store.publish(files)
+    }
+
+    /// The transaction failed, perhaps after it took effect. A failed sync may leave its frames in the log, where they
+    /// would take effect at the next start; a write of ours that succeeds after it overwrites them, and then one look
+    /// tells the truth.
+    fn resolve(&self, swaps: &[Swap], error: Error) -> Result<bool> {
+        let Some(first) = swaps.first() else { return Err(error) };
+        let looked = self
+            .inner
+            .state
+            .settle()
+            .and_then(|()| self.inner.state.pointer(first.sort, &first.namespace, &first.name));
+        match looked {
+            Ok(pointer) if pointer.as_deref() == Some(first.to.as_str()) => Ok(true),
+            Ok(_) => Err(error),
+            Err(again) => Err(Error::new(Kind::Unknown, "the commit's outcome cannot be read").because(again)),
+        }
+    }
+
+    fn follow_up(&self, next: Next, origin: Origin) -> Arc<Table> {
+        let Next { ident, before, after, refs, location, document } = next;
+        let table = Arc::new(Table { ident, metadata: Arc::new(after), metadata_location: location, refs, document });
+        self.remember(&table);
+        hint::follow(&self.inner.store, &table);
+        if let Some(before) = before {
+            self.delete_old_metadata(&before, &table);
+        }
+        if let Some(watch) = self.inner.watch.get() {
+            watch.committed(&table, origin);
+        }
+        table
+    }
+
+    /// `write.metadata.delete-after-commit.enabled`, on unless set to false: files that fell out of the metadata log.
+    fn delete_old_metadata(&self, before: &Table, after: &Table) {
+        let properties = after.metadata.properties();
+        if properties.get("write.metadata.delete-after-commit.enabled").is_some_and(|value| value == "false") {
+            return;
+        }
+        let kept: BTreeSet<&str> = after.metadata.metadata_log().iter().map(|log| log.metadata_file.as_str()).collect();
+        for log in before.metadata.metadata_log() {
+            let ours = log.metadata_file.starts_with(after.metadata.location());
+            if ours && !kept.contains(log.metadata_file.as_str()) {
+                let _ = self.inner.store.delete(&log.metadata_file);
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The catalog: tables by name, changed by compare-and-set.
+//!
+//! A commit holds the locks of its tables (so that this process's commits queue instead of colliding), checks the
+//! requirements against the metadata in memory, applies the updates, asks the guard, writes `metadata.json` durably and
+//! moves all pointers in one SQLite transaction. Who loses deletes the metadata file he wrote. After the move the version hint
+//! follows, for readers that look at the folder, and metadata files that fell out of the log are deleted.
+
+mod commit;
+mod create;
+#[cfg(test)]
+mod tests;
+mod views;
+
+pub use views::{CreateView, View};
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use iceberg::spec::TableMetadata;
+use iceberg::{NamespaceIdent, TableIdent};
+
+use crate::document::{Document, refs_of};
+use crate::error::{Error, Kind, Result};
+use crate::hint;
+use crate::state::{Database, Sort, State};
+use crate::store::Store;
+use crate::table::{Guard, Table, Watch};
+
+/// What a catalog is opened with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its database.
+    pub database: Database,
+    /// Where tables go: `file:///…`, without a slash at the end.
+    pub warehouse: String,
+}
+
+/// The catalog; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    store: Store,
+    warehouse: String,
+    cache: Mutex<HashMap<TableIdent, Arc<Table>>>,
+    locks: Mutex<HashMap<TableIdent, Arc<Mutex<()>>>>,
+    guard: OnceLock<Arc<dyn Guard>>,
+    watch: OnceLock<Arc<dyn Watch>>,
+}
+
+/// The separator of a namespace's levels, in the database and in the protocol's paths.
+const SEPARATOR: char = '\u{1f}';
+
+fn key(namespace: &NamespaceIdent) -> String {
+    let mut text = String::new();
+    for (i, level) in namespace.iter().enumerate() {
+        if i > 0 {
+            text.push(SEPARATOR);
+        }
+        text.push_str(level);
+    }
+    text
+}
+
+fn no_table(ident: &TableIdent) -> Error {
+    Error::new(Kind::NotFound, format!("Table does not exist: {}", text_of(ident)))
+}
+
+fn no_namespace(namespace: &NamespaceIdent) -> Error {
+    Error::new(Kind::NotFound, format!("Namespace does not exist: {}", namespace.join(".")))
+        .with("namespace", namespace.join("."))
+}
+
+fn taken(what: &str, ident: &TableIdent) -> Error {
+    Error::new(Kind::Exists, format!("{what} already exists: {}", text_of(ident)))
+}
+
+/// `namespace.table`, as the messages of the protocol's reference name it.
+fn text_of(ident: &TableIdent) -> String {
+    format!("{}.{}", ident.namespace().join("."), ident.name())
+}
+
+impl Catalog {
+    /// Opens the database at once; tables are read when asked for.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub fn open(settings: Settings, store: Store) -> Result<Catalog> {
+        Ok(Self::over(State::open(&settings.database)?, settings.warehouse, store))
+    }
+
+    /// A catalog over a state that is open already.
+    pub fn over(state: State, warehouse: String, store: Store) -> Catalog {
+        let (cache, locks) = (Mutex::default(), Mutex::default());
+        let (guard, watch) = (OnceLock::new(), OnceLock::new());
+        Catalog { inner: Arc::new(Inner { state, store, warehouse, cache, locks, guard, watch }) }
+    }
+
+    /// Plugs in the rule that may refuse commits; the first one stays.
+    pub fn guard(&self, guard: Arc<dyn Guard>) {
+        let _ = self.inner.guard.set(guard);
+    }
+
+    /// Tells `watch` of each commit; the first one stays.
+    pub fn watch(&self, watch: Arc<dyn Watch>) {
+        let _ = self.inner.watch.set(watch);
+    }
+
+    /// The store beneath.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Where tables go.
+    pub fn warehouse(&self) -> &str {
+        &self.inner.warehouse
+    }
+
+    /// Makes a namespace; its `location` is filled in. Parents are made too.
+    ///
+    /// # Errors
+    /// `Exists`; database errors.
+    pub fn create_namespace(&self, namespace: &NamespaceIdent, properties: BTreeMap<String, String>) -> Result<()> {
+        if let Some(parent) = namespace.parent() {
+            match self.create_namespace(&parent, BTreeMap::new()) {
+                Err(error) if error.kind() == Kind::Exists => {}
+                result => result?,
+            }
+        }
+        let mut properties = properties;
+        properties.entry("location".to_string()).or_insert_with(|| self.folder_of(namespace));
+        if self.inner.state.add_namespace(&key(namespace), &properties)? {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Exists, format!("Namespace already exists: {}", namespace.join("."))))
+    }
+
+    /// A namespace's properties.
+    ///
+    /// # Errors
+    /// `NotFound`; database errors.
+    pub fn namespace(&self, namespace: &NamespaceIdent) -> Result<BTreeMap<String, String>> {
+        self.inner.state.namespace(&key(namespace))?.ok_or_else(|| no_namespace(namespace))
+    }
+
+    /// Replaces a namespace's properties.
+    ///
+    /// # Errors
+    /// `NotFound`; database errors.
+    pub fn set_namespace(&self, namespace: &NamespaceIdent, properties: &BTreeMap<String, String>) -> Result<()> {
+        let found = self.inner.state.set_namespace(&key(namespace), properties)?;
+        if found { Ok(()) } else { Err(no_namespace(namespace)) }
+    }
+
+    /// Removes an empty namespace.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if it is not empty; database errors.
+    pub fn drop_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
+        let found = self.inner.state.remove_namespace(&key(namespace))?;
+        if found { Ok(()) } else { Err(no_namespace(namespace)) }
+    }
+
+    /// Every namespace, in order.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn list_namespaces(&self) -> Result<Vec<NamespaceIdent>> {
+        let names = self.inner.state.namespaces()?;
+        Ok(names.iter().filter_map(|name| NamespaceIdent::from_strs(name.split(SEPARATOR)).ok()).collect())
+    }
+
+    /// A namespace's tables, in order.
+    ///
+    /// # Errors
+    /// `NotFound`; database errors.
+    pub fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>> {
+        self.namespace(namespace)?;
+        let names = self.inner.state.names(Sort::Table, &key(namespace))?;
+        Ok(names.into_iter().map(|name| TableIdent::new(namespace.clone(), name)).collect())
+    }
+
+    /// A table as it is now; read once, then served from memory until its pointer moves.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` if its metadata cannot be read as such; storage errors.
+    pub fn load(&self, ident: &TableIdent) -> Result<Arc<Table>> {
+        let pointer = self.inner.state.pointer(Sort::Table, &key(ident.namespace()), ident.name())?;
+        let location = pointer.ok_or_else(|| no_table(ident))?;
+        if let Some(table) = self.cached(ident).filter(|table| table.metadata_location == location) {
+            return Ok(table);
+        }
+        let table = Arc::new(self.read(ident, location)?);
+        self.remember(&table);
+        Ok(table)
+    }
+
+    fn read(&self, ident: &TableIdent, location: String) -> Result<Table> {
+        let (metadata, json): (TableMetadata, Bytes) = self.read_document(&location)?;
+        let refs = refs_of(&json, &metadata)?;
+        let metadata = Arc::new(metadata);
+        Ok(Table { ident: ident.clone(), metadata, metadata_location: location, refs, document: Document::read(json) })
+    }
+
+    /// Reads a metadata file of a table or a view, gzipped or not.
+    fn read_document<T: serde::de::DeserializeOwned>(&self, location: &str) -> Result<(T, Bytes)> {
+        let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            Error::new(Kind::Corrupt, "metadata cannot be read").with("location", location).because(cause)
+        };
+        let mut json = self.inner.store.read(location)?;
+        if json.starts_with(&[0x1f, 0x8b]) {
+            let mut text = Vec::new();
+            let unpacked = MultiGzDecoder::new(json.as_ref()).read_to_end(&mut text);
+            unpacked.map_err(|error| unreadable(error.into()))?;
+            json = text.into();
+        }
+        let metadata = serde_json::from_slice(&json).map_err(|error| unreadable(error.into()))?;
+        Ok((metadata, json))
+    }
+
+    fn cached(&self, ident: &TableIdent) -> Option<Arc<Table>> {
+        self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner).get(ident).cloned()
+    }
+
+    fn remember(&self, table: &Arc<Table>) {
+        self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(table.ident.clone(), table.clone());
+    }
+
+    fn forget(&self, ident: &TableIdent) {
+        self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(ident);
+    }
+
+    /// Forgets a table; its files stay.
+    ///
+    /// # Errors
+    /// `NotFound`; database errors.
+    pub fn drop_table(&self, ident: &TableIdent) -> Result<()> {
+        let lock = self.lock_of(ident);
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped = self.inner.state.remove(Sort::Table, &key(ident.namespace()), ident.name())?;
+        self.forget(ident);
+        if dropped { Ok(()) } else { Err(no_table(ident)) }
+    }
+
+    /// Renames a table; its files stay where they are.
+    ///
+    /// # Errors
+    /// `NotFound`, also for the new namespace; `Exists`; database errors.
+    pub fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
+        let found = self.rename(Sort::Table, from, to)?;
+        if found { Ok(()) } else { Err(no_table(from)) }
+    }
+
+    fn rename(&self, sort: Sort, from: &TableIdent, to: &TableIdent) -> Result<bool> {
+        let lock = self.lock_of(from);
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.namespace(to.namespace())?;
+        if from == to {
+            return Ok(self.inner.state.pointer(sort, &key(from.namespace()), from.name())?.is_some());
+        }
+        let (old, new) = (key(from.namespace()), key(to.namespace()));
+        match self.inner.state.rename(sort, (&old, from.name()), (&new, to.name())) {
+            Err(error) if error.kind() == Kind::Exists => {
+                let what = if self.view_is_there(to)? { "View" } else { "Table" };
+                Err(taken(what, to))
+            }
+            result => {
+                self.forget(from);
+                result
+            }
+        }
+    }
+
+    fn view_is_there(&self, ident: &TableIdent) -> Result<bool> {
+        Ok(self.inner.state.pointer(Sort::View, &key(ident.namespace()), ident.name())?.is_some())
+    }
+
+    fn refuse_taken(&self, ident: &TableIdent) -> Result<()> {
+        self.namespace(ident.namespace())?;
+        if self.view_is_there(ident)? {
+            return Err(taken("View", ident).with("view", ident.name()));
+        }
+        match self.inner.state.pointer(Sort::Table, &key(ident.namespace()), ident.name())? {
+            Some(_) => Err(taken("Table", ident)),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings every table's version hint up to its pointer: a crash may have come between the two.
+    ///
+    /// # Errors
+    /// Database errors; a table that cannot be read is skipped, its readers will say so.
+    pub fn repair_hints(&self) -> Result<()> {
+        for namespace in self.list_namespaces()? {
+            for ident in self.list_tables(&namespace)? {
+                if let Ok(table) = self.load(&ident) {
+                    hint::follow(&self.inner.store, &table);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lock_of(&self, ident: &TableIdent) -> Arc<Mutex<()>> {
+        let mut locks = self.inner.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.entry(ident.clone()).or_default().clone()
+    }
+}

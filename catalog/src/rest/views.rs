@@ -1,0 +1,140 @@
+//! Views: list, create, register, load, replace, rename, drop.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use iceberg::spec::{Schema, ViewVersion};
+use iceberg::{TableIdent, ViewUpdate};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{Answer, Parameters, blocking, namespace_of, no_content, page, parse, table_of};
+use crate::catalog::{Catalog, CreateView, View};
+use crate::error::{Error, Kind};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Create {
+    name: String,
+    #[serde(default)]
+    location: Option<String>,
+    schema: Schema,
+    view_version: ViewVersion,
+    #[serde(default)]
+    properties: Option<HashMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Register {
+    name: String,
+    metadata_location: String,
+}
+
+#[derive(Deserialize)]
+struct Rename {
+    source: TableIdent,
+    destination: TableIdent,
+}
+
+#[derive(Deserialize)]
+struct Replace {
+    #[serde(default)]
+    requirements: Vec<Requirement>,
+    updates: Vec<ViewUpdate>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type")]
+enum Requirement {
+    #[serde(rename = "assert-view-uuid")]
+    Uuid { uuid: Uuid },
+}
+
+/// GET /v1/namespaces/{namespace}/views
+pub async fn list(
+    State(catalog): State<Catalog>,
+    Path(namespace): Path<String>,
+    Query(parameters): Parameters,
+) -> Answer {
+    let namespace = namespace_of(&namespace)?;
+    let all = blocking(move || catalog.list_views(&namespace)).await?;
+    let (found, token) = page(all, &parameters, |ident: &TableIdent| ident.name().to_string());
+    Ok(Json(json!({ "identifiers": found, "next-page-token": token })).into_response())
+}
+
+/// POST /v1/namespaces/{namespace}/views
+pub async fn create(State(catalog): State<Catalog>, Path(namespace): Path<String>, body: Bytes) -> Answer {
+    let request: Create = parse(&body)?;
+    let ident = TableIdent::new(namespace_of(&namespace)?, request.name);
+    let create = CreateView {
+        schema: request.schema,
+        version: request.view_version,
+        location: request.location,
+        properties: request.properties.unwrap_or_default(),
+    };
+    loaded(&blocking(move || catalog.create_view(&ident, create)).await?)
+}
+
+/// POST /v1/namespaces/{namespace}/register-view
+pub async fn register(State(catalog): State<Catalog>, Path(namespace): Path<String>, body: Bytes) -> Answer {
+    let request: Register = parse(&body)?;
+    let ident = TableIdent::new(namespace_of(&namespace)?, request.name);
+    loaded(&blocking(move || catalog.register_view(&ident, request.metadata_location)).await?)
+}
+
+/// GET /v1/namespaces/{namespace}/views/{view}
+pub async fn load(State(catalog): State<Catalog>, path: Path<(String, String)>) -> Answer {
+    let ident = table_of(path)?;
+    loaded(&blocking(move || catalog.load_view(&ident)).await?)
+}
+
+/// HEAD /v1/namespaces/{namespace}/views/{view}
+pub async fn exists(State(catalog): State<Catalog>, path: Path<(String, String)>) -> Answer {
+    let ident = table_of(path)?;
+    blocking(move || catalog.load_view(&ident)).await?;
+    Ok(no_content())
+}
+
+/// POST /v1/namespaces/{namespace}/views/{view}
+pub async fn replace(State(catalog): State<Catalog>, path: Path<(String, String)>, body: Bytes) -> Answer {
+    let ident = table_of(path)?;
+    let request: Replace = parse(&body)?;
+    let uuid = request.requirements.iter().map(|Requirement::Uuid { uuid }| *uuid).next();
+    loaded(&blocking(move || catalog.replace_view(&ident, uuid, request.updates)).await?)
+}
+
+/// DELETE /v1/namespaces/{namespace}/views/{view}
+pub async fn remove(State(catalog): State<Catalog>, path: Path<(String, String)>) -> Answer {
+    let ident = table_of(path)?;
+    blocking(move || catalog.drop_view(&ident)).await?;
+    Ok(no_content())
+}
+
+/// POST /v1/views/rename
+pub async fn rename(State(catalog): State<Catalog>, body: Bytes) -> Answer {
+    let request: Rename = parse(&body)?;
+    blocking(move || catalog.rename_view(&request.source, &request.destination)).await?;
+    Ok(no_content())
+}
+
+fn loaded(view: &View) -> Answer {
+    let broken = |error: serde_json::Error| Error::new(Kind::Internal, "answering with a view").because(error);
+    let metadata: &RawValue = serde_json::from_slice(&view.json).map_err(broken)?;
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Loaded<'a> {
+        metadata_location: &'a str,
+        metadata: &'a RawValue,
+        config: HashMap<String, String>,
+    }
+    let body = Loaded { metadata_location: &view.metadata_location, metadata, config: HashMap::new() };
+    let text = serde_json::to_vec(&body).map_err(broken)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
