@@ -27,16 +27,27 @@ pub struct ArrowIpc {
 
 const MAGIC: &[u8] = b"ARROW1\0\0";
 
+fn first_block(stream: &mut dyn Read) -> Result<Vec<u8>> {
+    let mut block = Vec::with_capacity(MAGIC.len());
+    stream.take(MAGIC.len() as u64).read_to_end(&mut block)?;
+    Ok(block)
+}
+
 impl ArrowIpc {
     /// Over a source; reads its schema.
     pub fn new(contract: Arc<Contract>, input: Input, options: &Options) -> Result<Self> {
         let mut stream = input.into_stream();
-        let mut head = Vec::with_capacity(MAGIC.len());
-        stream.by_ref().take(MAGIC.len() as u64).read_to_end(&mut head)?;
-        let stream: Box<dyn Read + Send> = match head.as_slice() == MAGIC {
-            true => stream,
-            false => Box::new(std::io::Cursor::new(head).chain(stream)),
-        };
+        let mut head = first_block(&mut stream)?;
+        if head == MAGIC {
+            // Writers fill up to their alignment, 8 to 64 bytes, with zeros; a message never begins with them.
+            for _ in 0..8 {
+                head = first_block(&mut stream)?;
+                if head.iter().any(|&b| b != 0) {
+                    break;
+                }
+            }
+        }
+        let stream: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(head).chain(stream));
         let invalid = |error| {
             let message = "not an Arrow IPC file or stream (or one that was cut off at once); write it again";
             Error::new(Kind::Invalid, message).because(error)

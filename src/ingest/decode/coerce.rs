@@ -8,6 +8,7 @@ use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{
     DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
+use arrow::error::ArrowError;
 use arrow::json::LineDelimitedWriter;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
@@ -44,7 +45,10 @@ impl Coercion {
                     sources.push(index);
                 }
                 None if contract.unknown == Unknown::Reject => {
-                    return Err(refuse(column.name(), "is not in the contract; leave it out, or set unknown = \"ignore\""));
+                    return Err(refuse(
+                        column.name(),
+                        "is not in the contract; leave it out, or set unknown = \"ignore\"",
+                    ));
                 }
                 None => {}
             }
@@ -84,11 +88,14 @@ impl Coercion {
         let rows = source.num_rows();
         let given = self.contract.fields().iter().zip(columns);
         let arrays: Vec<ArrayRef> = given
-            .map(|(field, array)| array.unwrap_or_else(|| arrow::array::new_null_array(field.arrow().data_type(), rows)))
+            .map(|(field, array)| {
+                array.unwrap_or_else(|| arrow::array::new_null_array(field.arrow().data_type(), rows))
+            })
             .collect();
         let batch = with_schema(self.schema(&arrays, true), arrays, rows)?;
         let max_raw = self.max_raw;
-        let origins = |rows: &[u32]| rows.iter().map(|&row| (None, as_json(source, row, max_raw))).collect::<Vec<Origin>>();
+        let origins =
+            |rows: &[u32]| rows.iter().map(|&row| (None, as_json(source, row, max_raw))).collect::<Vec<Origin>>();
         let mut admitted = admit_batch(&self.contract, batch, flaws, self.records, origins)?;
         self.records += admitted.records;
         let (arrays, rows) = (admitted.batch.columns().to_vec(), admitted.batch.num_rows());
@@ -99,9 +106,8 @@ impl Coercion {
     /// The contract's fields with the types as they are; all optional until the check has found the nulls.
     fn schema(&self, arrays: &[ArrayRef], optional: bool) -> SchemaRef {
         let fields = self.contract.fields().iter().zip(arrays);
-        let fields = fields.map(|(field, array)| {
-            ArrowField::new(&field.name, array.data_type().clone(), optional || !field.required)
-        });
+        let fields = fields
+            .map(|(field, array)| ArrowField::new(&field.name, array.data_type().clone(), optional || !field.required));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 }
@@ -119,11 +125,26 @@ fn with_schema(schema: SchemaRef, arrays: Vec<ArrayRef>, rows: usize) -> Result<
 fn as_json(source: &RecordBatch, row: u32, most: usize) -> String {
     let mut text = Vec::new();
     let mut writer = LineDelimitedWriter::new(&mut text);
-    let written = writer.write(&source.slice(row as usize, 1)).and_then(|()| writer.finish());
+    let written = in_utc(&source.slice(row as usize, 1)).and_then(|row| writer.write(&row));
+    let written = written.and_then(|()| writer.finish());
     match written {
         Ok(()) => cut(text.trim_ascii_end(), most),
         Err(error) => format!("{{}} (a row that JSON cannot show: {error})"),
     }
+}
+
+/// The row with its instants in UTC: other zones' names need a database that the JSON writer does not have.
+fn in_utc(row: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = row.schema_ref().fields().iter().zip(row.columns()).map(|(field, array)| {
+        let array = match array.data_type() {
+            DataType::Timestamp(unit, Some(_)) => {
+                cast_with_options(array, &DataType::Timestamp(*unit, Some("+00:00".into())), &CastOptions::default())?
+            }
+            _ => array.clone(),
+        };
+        Ok((field.name().clone(), array, true))
+    });
+    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
 }
 
 fn plain(data_type: &DataType) -> &DataType {
@@ -142,7 +163,8 @@ fn check_type(contract: &Contract, field: &Field, from: &DataType) -> Result<()>
         FieldType::Float => matches!(from, D::Float16 | D::Float32 | D::Int8 | D::Int16 | D::UInt8 | D::UInt16),
         FieldType::Double => from.is_floating() || from.is_integer(),
         FieldType::Decimal { .. } => {
-            from.is_integer() || matches!(from, D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) | D::Decimal256(..))
+            from.is_integer()
+                || matches!(from, D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) | D::Decimal256(..))
         }
         FieldType::String => matches!(from, D::Utf8 | D::LargeUtf8 | D::Utf8View),
         FieldType::Binary => matches!(from, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)),
@@ -210,9 +232,10 @@ fn lossless(from: &ArrayRef, to: &ArrayRef, field: &Field, flaws: &mut Vec<(u32,
     let may_round = match field.kind {
         FieldType::Double => matches!(source, DataType::Int64 | DataType::UInt64),
         FieldType::Decimal { scale, .. } => match source {
-            DataType::Decimal32(_, s) | DataType::Decimal64(_, s) | DataType::Decimal128(_, s) | DataType::Decimal256(_, s) => {
-                *s > scale as i8
-            }
+            DataType::Decimal32(_, s)
+            | DataType::Decimal64(_, s)
+            | DataType::Decimal128(_, s)
+            | DataType::Decimal256(_, s) => *s > scale as i8,
             _ => false,
         },
         _ => false,

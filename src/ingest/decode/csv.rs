@@ -85,7 +85,10 @@ impl Csv {
                     let names: Vec<String> = if line.trim_ascii().is_empty() {
                         Vec::new()
                     } else {
-                        places.iter().map(|place| String::from_utf8_lossy(&unquoted(text, place)).trim().to_owned()).collect()
+                        places
+                            .iter()
+                            .map(|place| String::from_utf8_lossy(&unquoted(text, place)).trim().to_owned())
+                            .collect()
                     };
                     self.text.lines += memchr_iter(b'\n', line).count() as u64;
                     self.at = next;
@@ -94,7 +97,11 @@ impl Csv {
                     }
                 }
                 Split::Open if self.more()? => {}
-                _ => return Err(Error::new(Kind::Invalid, "the CSV header is broken: a quote is not closed").with("line", 1)),
+                _ => {
+                    return Err(
+                        Error::new(Kind::Invalid, "the CSV header is broken: a quote is not closed").with("line", 1)
+                    );
+                }
             }
         }
         if self.text.window.filled() > self.at {

@@ -48,7 +48,9 @@ pub fn of_headers(content_type: Option<&str>, content_encoding: Option<&str>) ->
     let given = content_type.unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let format = match essence.as_str() {
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Format::Ndjson,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Format::Ndjson
+        }
         "application/json" => Format::Json,
         "text/csv" => Format::Csv,
         "application/vnd.apache.parquet" => Format::Parquet,

@@ -16,7 +16,6 @@ use crate::contract::{Code, Contract};
 use crate::error::Result;
 use crate::flow::Admitted;
 
-
 /// Reads lines into batches.
 pub struct Ndjson {
     text: Text,
@@ -105,7 +104,8 @@ impl Ndjson {
     /// The record at hand, the first of its batch, is too long: keeps its beginning and reads over the rest.
     fn too_long(&mut self) -> Result<Admitted> {
         let most = self.text.options.max_record;
-        let origin: Origin = (Some(self.text.lines + 1), cut(&self.text.window.text()[self.at..], self.text.options.max_raw));
+        let origin: Origin =
+            (Some(self.text.lines + 1), cut(&self.text.window.text()[self.at..], self.text.options.max_raw));
         self.text.window.forget(self.at);
         self.text.window.forget_line()?;
         self.text.lines += 1;

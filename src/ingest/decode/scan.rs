@@ -108,7 +108,8 @@ impl<'a> Scanner<'a> {
 
     fn number(&mut self) -> Result<&'a str, NoJson> {
         let start = self.at;
-        let run = self.bytes()[start..].iter().take_while(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+        let run =
+            self.bytes()[start..].iter().take_while(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
         let end = start + run.count();
         match number::scan(self.bytes(), start) {
             Some(number) if number.end == end => {
@@ -280,7 +281,7 @@ mod tests {
         for cut in ["{\"a\":1", "[1,", "\"ab", "tru", "-", "1.", "\"\\u00", "\"\\", "{", "\"\\ud800\\"] {
             assert_eq!(Scanner::new(cut, 9).value(), Err(NoJson::Ends), "{cut}");
         }
-        for bad in ["{a:1}", "[1,]", "tru1", "\"\n\"", "01", "NaN", "\"\\x\"", "\"\\ud800x\"", "{\"a\":1,}", "+1"] {
+        for bad in ["{a:1}", "[1,]", "tru1", "\"\n\"", "01,", "NaN", "\"\\x\"", "\"\\ud800x\"", "{\"a\":1,}", "+1"] {
             assert!(matches!(Scanner::new(bad, 9).value(), Err(NoJson::Syntax(_))), "{bad}");
         }
     }

@@ -99,7 +99,8 @@ impl Unpacked {
             return Err(Error::new(Kind::Invalid, message));
         }
         if self.out > RATIO_FROM && self.out / self.ratio > taken {
-            let message = format!("the content expands more than {} times, the limit here; send it unpacked", self.ratio);
+            let message =
+                format!("the content expands more than {} times, the limit here; send it unpacked", self.ratio);
             return Err(Error::new(Kind::Invalid, message).with("packed", taken).with("unpacked", self.out));
         }
         Ok(())

@@ -71,7 +71,9 @@ fn wanted(column: &Column, code: Code) -> String {
     match code {
         Code::Enum => format!("one of {}", column.field.listed_texts().unwrap_or_default().join(", ")),
         Code::NaiveTimestamp => "an offset, as Z or +09:00 (the contract names no time zone)".to_owned(),
-        Code::Timestamp if kind == FieldType::Timestamp => "a timestamp without offset, as 2025-01-31T12:00:00".to_owned(),
+        Code::Timestamp if kind == FieldType::Timestamp => {
+            "a timestamp without offset, as 2025-01-31T12:00:00".to_owned()
+        }
         Code::Timestamp => "an RFC 3339 timestamp to the microsecond, years 1 to 9999, no leap second".to_owned(),
         Code::Date => "a date, as 2025-01-31".to_owned(),
         Code::Time => "a time of day, as 12:00:00".to_owned(),
@@ -124,7 +126,9 @@ fn typed(column: &mut Column, cell: Cell<'_>, strict: bool) -> Result<(), Code> 
     let (kind, allow_nan) = (column.field.kind, column.field.allow_nan);
     match &mut column.values {
         Values::Boolean(values) => values.push(boolean(cell, strict)?),
-        Values::Int(values) => values.push(i32::try_from(whole(literal(cell, strict)?, strict)?).map_err(|_| Code::Range)?),
+        Values::Int(values) => {
+            values.push(i32::try_from(whole(literal(cell, strict)?, strict)?).map_err(|_| Code::Range)?)
+        }
         Values::Long(values) => values.push(whole(literal(cell, strict)?, strict)?),
         Values::Float(values) => values.push(float(cell, strict, allow_nan)?),
         Values::Double(values) => values.push(double(cell, strict, allow_nan)?),
@@ -139,7 +143,8 @@ fn typed(column: &mut Column, cell: Cell<'_>, strict: bool) -> Result<(), Code> 
         Values::Instant(values) => {
             let zone = column.field.time_zone.as_ref();
             let instant = time::instant(quoted(cell, strict)?.as_bytes(), zone, strict);
-            values.push(instant.map_err(|no| if no == NoTime::Naive { Code::NaiveTimestamp } else { Code::Timestamp })?);
+            values
+                .push(instant.map_err(|no| if no == NoTime::Naive { Code::NaiveTimestamp } else { Code::Timestamp })?);
         }
         Values::Text(runs) => runs.push(text(cell, strict)?.as_bytes()),
         Values::Listed8(listed) => listed.push(text(cell, strict)?).ok_or(Code::Enum)?,

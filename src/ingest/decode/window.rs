@@ -40,11 +40,6 @@ impl Window {
         self.filled
     }
 
-    /// Whether no more can come.
-    pub fn ended(&self) -> bool {
-        self.ended
-    }
-
     /// The place in the source of a place in the buffer.
     pub fn offset(&self, at: usize) -> u64 {
         self.offset + at as u64
