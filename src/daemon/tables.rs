@@ -15,14 +15,6 @@ pub fn text(ident: &TableIdent) -> String {
     format!("{}.{}", ident.namespace().join("."), ident.name())
 }
 
-/// The table that `ns.table` names; the last dot separates.
-pub fn parse(name: &str) -> Result<TableIdent> {
-    let bad = || Error::new(Kind::Invalid, "a table's name is written namespace.table").with("name", name);
-    let (namespace, table) = name.rsplit_once('.').ok_or_else(bad)?;
-    let levels = namespace.split('.').map(str::to_owned).collect();
-    Ok(TableIdent::new(NamespaceIdent::from_vec(levels).map_err(|e| bad().because(e))?, table.to_owned()))
-}
-
 /// The table of a contract, made if it is missing.
 pub fn ensure(catalog: &Catalog, contract: &Contract) -> Result<Arc<Table>> {
     let create = || CreateTable {
@@ -65,19 +57,5 @@ fn ensure_table(catalog: &Catalog, ident: &TableIdent, create: impl FnOnce() -> 
     match catalog.create_table(ident, create(), Origin::Daemon) {
         Err(e) if e.kind() == Kind::Exists => catalog.load(ident),
         made => made,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_as_they_are_written() {
-        for name in ["a.b", "a.b.c"] {
-            assert_eq!(text(&parse(name).unwrap()), name);
-        }
-        assert_eq!(parse("a.b.c").unwrap().name(), "c");
-        assert!(parse("plain").is_err());
     }
 }

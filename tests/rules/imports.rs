@@ -10,7 +10,7 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("error", &[]),
     // Pure: text in, compiled rules out.
     ("contract", &["error", "flow"]),
-    ("ingest", &["error", "flow", "budget", "contract"]),
+    ("ingest", &["error", "flow", "budget", "contract", "telemetry"]),
     ("write", &["error", "flow", "budget"]),
     ("commit", &["error", "flow"]),
     ("maintain", &["error", "flow", "budget"]),

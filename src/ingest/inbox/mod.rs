@@ -17,7 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use laked_catalog::system::System;
 use serde_json::json;
@@ -83,6 +83,7 @@ struct State {
     hashes: hashes::Hashes,
     closed: bool,
     failed: Vec<Failure>,
+    expired: Duration,
 }
 
 /// A source that was stopped.
@@ -95,6 +96,11 @@ pub struct Failure {
     /// When, in ms since 1970.
     pub at_ms: i64,
 }
+
+/// When each finished file was first seen.
+const SEEN: &str = ".seen.json";
+/// Finished files are looked through this often.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Stopped sources that are remembered for `/health`.
 const FAILURES: usize = 20;
@@ -130,6 +136,7 @@ impl Inbox {
             hashes,
             closed: false,
             failed: Vec::new(),
+            expired: place.system.clock.monotonic(),
         };
         let inbox = Inbox { place, lane, inbox, spool, state: Mutex::new(state), grown: Condvar::new() };
         inbox.covered(start)?;
@@ -168,8 +175,15 @@ impl Inbox {
             self.claim(&mut state, &name)?;
         }
         let waiting = state.looks.is_waiting();
+        let expire = now.saturating_sub(state.expired) >= EXPIRE_EVERY;
+        if expire {
+            state.expired = now;
+        }
         drop(state);
         self.grown.notify_all();
+        if expire {
+            self.expire()?;
+        }
         Ok(waiting)
     }
 
@@ -320,20 +334,37 @@ impl Inbox {
         Ok(moved)
     }
 
-    /// Removes finished files whose days are over.
+    /// Removes finished files whose days are over. They count from when the file was first seen here, because its own
+    /// time of modification is its writer's and may be years ago; `.seen.json` in each folder keeps those times.
     pub fn expire(&self) -> Result<()> {
-        let disk = self.place.system.disk.as_ref();
-        let now = u64::try_from(self.place.system.clock.now_ms()).unwrap_or(0);
-        let before = UNIX_EPOCH + Duration::from_millis(now).saturating_sub(self.place.kept);
         for folder in ["done", "failed", "duplicate"] {
-            let dir = self.place.lake.join(folder).join(&self.place.table_name);
-            for (name, stat) in self.list(&dir)? {
-                if stat.is_file && stat.modified < before {
-                    durable::remove(disk, &dir.join(name))?;
-                }
-            }
+            self.expire_folder(&self.place.lake.join(folder).join(&self.place.table_name))?;
         }
         Ok(())
+    }
+
+    fn expire_folder(&self, dir: &Path) -> Result<()> {
+        let disk = self.place.system.disk.as_ref();
+        let now = self.place.system.clock.now_ms();
+        let kept = i64::try_from(self.place.kept.as_millis()).unwrap_or(i64::MAX);
+        let path = dir.join(SEEN);
+        // Unreadable or missing: every file counts from now, which keeps it longer and never shorter.
+        let before: BTreeMap<String, i64> =
+            disk.read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let mut seen = BTreeMap::new();
+        for (name, _) in self.list(dir)?.into_iter().filter(|(name, stat)| stat.is_file && !is_ignored(name)) {
+            let key = name.to_string_lossy().into_owned();
+            let since = before.get(&key).copied().unwrap_or(now);
+            if now.saturating_sub(since) >= kept {
+                durable::remove(disk, &dir.join(&name))?;
+            } else {
+                seen.insert(key, since);
+            }
+        }
+        if seen == before {
+            return Ok(());
+        }
+        durable::replace(disk, &path, &serde_json::to_vec(&seen).unwrap_or_default())
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<(OsString, laked_catalog::store::Stat)>> {
@@ -371,4 +402,92 @@ fn no_gap(spool: &Path, claims: &[Claim], mark: Mark) -> Result<()> {
     )
     .with("spool", spool.display())
     .with("mark", mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn place(lake: &Path) -> Place {
+        Place {
+            lake: lake.to_owned(),
+            table_name: "n.t".into(),
+            table: Uuid::from_u128(7),
+            system: System::real(),
+            settle: Duration::ZERO,
+            once: true,
+            kept: Duration::from_secs(3600),
+        }
+    }
+
+    fn drop_file(inbox: &Inbox, name: &str, text: &str) {
+        inbox.place.system.disk.create(&inbox.folder().join(name)).unwrap().write_all(text.as_bytes()).unwrap();
+        inbox.closed_by_writer(OsStr::new(name));
+        inbox.sweep().unwrap();
+    }
+
+    fn claimed(inbox: &Inbox, from: u64) -> Claim {
+        match inbox.next(from, Some(Duration::ZERO)) {
+            Next::Claim(claim) => claim,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn names(lake: &Path, folder: &str) -> Vec<String> {
+        let listed = System::real().disk.list(&lake.join(folder).join("n.t")).unwrap();
+        let mut names: Vec<_> = listed.into_iter().map(|(name, _)| name.into_string().unwrap()).collect();
+        names.retain(|name| name != SEEN);
+        names.sort();
+        names
+    }
+
+    fn record(hash: &str) -> Record {
+        Record { len: 1, hash: hash.into(), contract: "c".into(), at_ms: 1 }
+    }
+
+    #[test]
+    fn a_claim_survives_a_restart_and_is_done_when_the_mark_covers_it() {
+        let lake = tempfile::tempdir().unwrap();
+        let inbox = Inbox::open(place(lake.path()), &Marks::new()).unwrap();
+        drop_file(&inbox, "a.csv", "x");
+        drop_file(&inbox, "half.csv.part", "x");
+        inbox.pin(claimed(&inbox, 0).entry, record("aa")).unwrap();
+        let lane = inbox.lane();
+        drop(inbox);
+        let inbox = Inbox::open(place(lake.path()), &Marks::new()).unwrap();
+        assert_eq!(inbox.lane(), lane);
+        let claim = claimed(&inbox, 0);
+        assert_eq!((claim.entry, claim.name.to_str(), claim.record), (0, Some("a.csv"), Some(record("aa"))));
+        drop(inbox);
+        // The commit took effect, and the process died before it could say so.
+        let inbox = Inbox::open(place(lake.path()), &Marks::from([(lane, Mark { entry: 1, record: 0 })])).unwrap();
+        assert_eq!(names(lake.path(), "done"), ["a.csv"]);
+        assert_eq!(inbox.pending(), (0, 1));
+        drop_file(&inbox, "again.csv", "x");
+        assert_eq!(inbox.duplicate_of("aa", claimed(&inbox, 1).entry), Some(0));
+        inbox.duplicate(&claimed(&inbox, 1)).unwrap();
+        assert_eq!(names(lake.path(), "duplicate"), ["again.csv"]);
+    }
+
+    #[test]
+    fn a_failed_file_has_its_reason_beside_it_and_the_next_goes_on() {
+        let lake = tempfile::tempdir().unwrap();
+        let inbox = Inbox::open(place(lake.path()), &Marks::new()).unwrap();
+        drop_file(&inbox, "bad.csv", "x");
+        inbox.fail(&claimed(&inbox, 0), "no header", json!({})).unwrap();
+        assert_eq!(names(lake.path(), "failed"), ["bad.csv", "bad.csv.reason.json"]);
+        assert_eq!(inbox.failures()[0].reason, "no header");
+        drop_file(&inbox, "good.csv", "y");
+        assert_eq!(claimed(&inbox, 1).entry, 1);
+    }
+
+    #[test]
+    fn a_mark_inside_a_file_that_is_gone_halts_the_lane() {
+        let lake = tempfile::tempdir().unwrap();
+        let lane = Inbox::open(place(lake.path()), &Marks::new()).unwrap().lane();
+        let opened = Inbox::open(place(lake.path()), &Marks::from([(lane, Mark { entry: 3, record: 5 })]));
+        assert_eq!(opened.err().unwrap().kind(), Kind::Corrupt);
+    }
 }
