@@ -1,1 +1,3 @@
-//! (skeleton: being written)
+//! Keeping tables: what must be true of them ([`invariants`]).
+
+pub mod invariants;
