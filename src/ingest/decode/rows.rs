@@ -175,30 +175,30 @@ fn admit(
 /// a placeholder only.
 fn merge(bad: Vec<Bad>, found: Vec<(u32, Broken)>) -> Vec<Bad> {
     let mut merged = Vec::with_capacity(bad.len() + found.len());
+    // How many of the last row's broken rules decoding found.
+    let mut decoded = 0;
     let mut bad = bad.into_iter().peekable();
     for (row, broken) in found {
         while let Some(before) = bad.next_if(|bad| bad.row <= row) {
+            decoded = before.broken.len();
             merged.push(before);
         }
         match merged.last_mut() {
             Some(last) if last.row == row => {
-                let known = broken.field.is_some() && last.broken.iter().any(|b| b.field == broken.field);
-                if !last.whole && !(known && is_decoded(last, &broken)) && last.broken.len() < MOST_BROKEN {
+                let refused = &last.broken[..decoded.min(last.broken.len())];
+                let placeholder = last.whole || refused.iter().any(|b| b.field == broken.field);
+                if !placeholder && last.broken.len() < MOST_BROKEN {
                     last.broken.push(broken);
                 }
             }
-            _ => merged.push(Bad { row, whole: false, broken: vec![broken] }),
+            _ => {
+                decoded = 0;
+                merged.push(Bad { row, whole: false, broken: vec![broken] });
+            }
         }
     }
     merged.extend(bad);
     merged
-}
-
-/// Whether decoding, not the check, refused the field: two rules of a check may both be told.
-fn is_decoded(bad: &Bad, broken: &Broken) -> bool {
-    const CHECKED: [Code; 5] = [Code::Range, Code::Enum, Code::Pattern, Code::Length, Code::Nan];
-    let codes = |code: &'static str| CHECKED.iter().any(|checked| checked.slug() == code);
-    bad.broken.iter().any(|b| b.field == broken.field && (!codes(b.code) || b.code == broken.code))
 }
 
 /// The first `most` bytes of `text`, whole characters, as text; what is not UTF-8 is replaced.

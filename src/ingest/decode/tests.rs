@@ -19,6 +19,7 @@ const FIELDS: &str = r#"
 id = { type = "string", required = true, length = [1, 8] }
 at = "timestamptz"
 value = { type = "double", range = [0, 100] }
+level = { type = "double", range = [20, 600] }
 count = "long"
 kind = { type = "string", enum = ["a", "bb", "a rather long one"] }
 price = "decimal(6, 2)"
@@ -103,6 +104,7 @@ fn every_broken_rule_has_its_code() {
         (r#"{"id":"1","value":NaN}"#, vec!["syntax"]),
         (r#"{"id":"1","value":-Infinity}"#, vec!["syntax"]),
         (r#"{"id":"1","value":"NaN"}"#, vec!["nan"]),
+        (r#"{"id":"1","level":"NaN"}"#, vec!["nan"]),
         (r#"{"id":"1","value":1e999}"#, vec!["range"]),
         (r#"{"id":"1","count":9223372036854775808}"#, vec!["range"]),
         (r#"{"id":"1","count":1.5}"#, vec!["type"]),
