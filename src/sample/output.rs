@@ -1,7 +1,10 @@
 //! The forms a sample can take, and the packing its file's name asks for (`.gz`, `.zst`).
 
 use std::io::Write;
+use std::sync::Arc;
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{FileWriter, StreamWriter};
 use parquet::arrow::ArrowWriter;
@@ -56,7 +59,7 @@ pub fn write<W: Write + Send>(batches: Batches, form: Form, out: W) -> Result<u6
 
 fn ndjson<W: Write>(batches: Batches, out: W) -> Result<u64> {
     let mut writer = arrow::json::LineDelimitedWriter::new(out);
-    let rows = each(batches, |batch| writer.write(batch).map_err(unwritten))?;
+    let rows = each(batches, |batch| writer.write(&by_offset(batch)?).map_err(unwritten))?;
     writer.finish().map_err(unwritten)?;
     writer.into_inner().flush()?;
     Ok(rows)
@@ -64,7 +67,7 @@ fn ndjson<W: Write>(batches: Batches, out: W) -> Result<u64> {
 
 fn csv<W: Write>(batches: Batches, out: W) -> Result<u64> {
     let mut writer = arrow::csv::Writer::new(out);
-    let rows = each(batches, |batch| writer.write(batch).map_err(unwritten))?;
+    let rows = each(batches, |batch| writer.write(&by_offset(batch)?).map_err(unwritten))?;
     writer.into_inner().flush()?;
     Ok(rows)
 }
@@ -93,7 +96,20 @@ fn arrow_stream<W: Write>(batches: Batches, out: W) -> Result<u64> {
     Ok(rows)
 }
 
-fn each(batches: Batches, mut write: impl FnMut(&arrow::record_batch::RecordBatch) -> Result<()>) -> Result<u64> {
+/// The batch with its times' zone as an offset: the text writers know no zone by name.
+fn by_offset(batch: &RecordBatch) -> Result<RecordBatch> {
+    let zone = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let (mut fields, mut columns) = (Vec::new(), batch.columns().to_vec());
+    for (field, column) in batch.schema().fields().iter().zip(&mut columns) {
+        if *field.data_type() == zone {
+            *column = Arc::new(column.as_primitive::<TimestampMicrosecondType>().clone().with_timezone("+00:00"));
+        }
+        fields.push(Field::new(field.name(), column.data_type().clone(), field.is_nullable()));
+    }
+    super::batch(&Arc::new(Schema::new(fields)), columns)
+}
+
+fn each(batches: Batches, mut write: impl FnMut(&RecordBatch) -> Result<()>) -> Result<u64> {
     let mut rows = 0;
     for batch in batches {
         let batch = batch?;
@@ -136,6 +152,18 @@ mod tests {
                 }
             };
             assert_eq!((written, read), (120, 120), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn times_carry_their_zone_in_text() {
+        let start = 1_782_518_400_000_000;
+        let timeframe = "1h".to_string();
+        let options = crate::sample::market::Options { symbols: 1, days: 1, brokers: 1, timeframe, seed: 1, start };
+        for form in [Form::Ndjson, Form::Csv] {
+            let mut bytes = Vec::new();
+            write(crate::sample::market::funding_rates(options.clone()), form, &mut bytes).expect("memory");
+            assert!(String::from_utf8_lossy(&bytes).contains("2026-06-27T00:00:00Z"), "{form:?}");
         }
     }
 
