@@ -11,8 +11,8 @@ FEATURES ?=
 VENV := .venv
 flags := --locked $(if $(FEATURES),--features $(FEATURES))
 # The release binaries serve the tests too: what is killed and traced is what is shipped.
-export LAKED_BIN_DIR := $(CURDIR)/target/release
-export LAKED_PYTHON := $(CURDIR)/$(VENV)/bin/python
+export TEST_BIN_DIR := $(CURDIR)/target/release
+export TEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
 .PHONY: help run build test lint bench readers duckdb venv clean
 

@@ -98,7 +98,7 @@ fn settings(flags: &Flags) -> Result<Settings> {
         ("log.level", &flags.log_level),
     ];
     let flags = given.into_iter().filter_map(|(path, value)| Some((path, value.clone()?))).collect();
-    let environment = std::env::vars().filter(|(name, _)| name != "LAKED_CONFIG" && name != "LAKED_BIN_DIR").collect();
+    let environment = std::env::vars().filter(|(name, _)| name != "LAKED_CONFIG" && name != "TEST_BIN_DIR").collect();
     resolve(&Sources { file: file.as_ref().map(|(path, text)| (path.as_str(), text.as_str())), environment, flags })
 }
 

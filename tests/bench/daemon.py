@@ -15,7 +15,7 @@ import urllib.request
 import process
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARIES = pathlib.Path(os.environ.get("LAKED_BIN_DIR", ROOT / "target" / "release"))
+BINARIES = pathlib.Path(os.environ.get("TEST_BIN_DIR", ROOT / "target" / "release"))
 WORK = ROOT / "target" / "bench"
 
 

@@ -8,14 +8,14 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// The binary under test: from `LAKED_BIN_DIR` (the release build of `make test`), else this build's own.
+/// The binary under test: from `TEST_BIN_DIR` (the release build of `make test`), else this build's own.
 pub fn binary(name: &str) -> PathBuf {
     let own = match name {
         "laked" => env!("CARGO_BIN_EXE_laked"),
         "lakectl" => env!("CARGO_BIN_EXE_lakectl"),
         other => panic!("no binary {other}"),
     };
-    match std::env::var_os("LAKED_BIN_DIR") {
+    match std::env::var_os("TEST_BIN_DIR") {
         Some(dir) => Path::new(&dir).join(name),
         None => PathBuf::from(own),
     }

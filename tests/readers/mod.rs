@@ -1,7 +1,7 @@
 //! Real engines read the table while it is written: DuckDB with its iceberg extension, and PyIceberg.
 //!
 //! The clients are Python scripts beside this file, run by the interpreter of `.venv` (`make venv`), which
-//! `LAKED_PYTHON` names. Each loops over its reads until its standard input closes, holding every answer to what a
+//! `TEST_PYTHON` names. Each loops over its reads until its standard input closes, holding every answer to what a
 //! commit may look like: row counts that only grow and are whole multiples of a request, and never an error. It then
 //! reads once more and prints the count.
 
@@ -18,7 +18,7 @@ const REQUESTS: usize = 20;
 /// The interpreter with the clients installed.
 fn python() -> PathBuf {
     let venv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-    let python = std::env::var_os("LAKED_PYTHON").map_or(venv, PathBuf::from);
+    let python = std::env::var_os("TEST_PYTHON").map_or(venv, PathBuf::from);
     assert!(python.exists(), "{} is missing: run `make venv`", python.display());
     python
 }
