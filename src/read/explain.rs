@@ -7,12 +7,13 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iceberg::spec::{PrimitiveType, Schema, TableMetadata, Transform, Type};
-use laked_catalog::store::{DiskRead, Store};
+use laked_catalog::store::Store;
 use parquet::basic::LogicalType;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 use serde::Serialize;
 
+use super::footer::footer;
 use super::plan::{Plan, PlannedFile};
 use super::predicate::Predicate;
 use super::prune::{Value, View, may_match};
@@ -134,29 +135,6 @@ fn columns_read(metadata: &TableMetadata, schema: &Schema, predicate: &Predicate
 
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
-}
-
-/// Reads a file's footer: its last 8 bytes, then the metadata before them.
-fn footer(store: &Store, location: &str) -> Result<ParquetMetaData> {
-    let corrupt = |what: &str| Error::new(Kind::Corrupt, what.to_string()).with("file", location);
-    let file = store.open(location)?;
-    let len = file.len();
-    let tail = read(file.as_ref(), len.saturating_sub(8), 8)?;
-    let &[a, b, c, d, b'P', b'A', b'R', b'1'] = tail.as_slice() else {
-        return Err(corrupt("not a Parquet file: its magic number is missing"));
-    };
-    let size = u64::from(u32::from_le_bytes([a, b, c, d]));
-    let start = len.checked_sub(8 + size).ok_or_else(|| corrupt("the Parquet footer is longer than the file"))?;
-    let bytes = read(file.as_ref(), start, usize::try_from(size).unwrap_or(0))?;
-    ParquetMetaDataReader::decode_metadata(&bytes)
-        .map_err(|error| corrupt("the Parquet footer cannot be read").because(error))
-}
-
-fn read(file: &dyn DiskRead, offset: u64, len: usize) -> Result<Vec<u8>> {
-    let mut buffer = vec![0; len];
-    let read = file.read_at(offset, &mut buffer)?;
-    buffer.truncate(read);
-    Ok(buffer)
 }
 
 /// A row group's statistics by field id.

@@ -4,11 +4,12 @@
 //! partition value can match (by its own spec: specs may be mixed) and then if its column bounds can.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 
 use futures::executor::block_on;
 use iceberg::spec::{
-    DataContentType, DataFile, Datum, FieldSummary, ManifestContentType, ManifestFile, ManifestList, PartitionSpec,
-    PrimitiveType, Schema, SchemaRef, SnapshotRef, TableMetadata, Transform, Type,
+    DataContentType, DataFile, Datum, FieldSummary, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestList,
+    PartitionSpec, PrimitiveType, Schema, SchemaRef, SnapshotRef, TableMetadata, Transform, Type,
 };
 use laked_catalog::store::Store;
 
@@ -16,11 +17,23 @@ use super::predicate::Predicate;
 use super::prune::{Value, View, may_match};
 use crate::error::{Error, Kind, Result};
 
+/// A data or delete file, shared with the manifest it was read from.
+#[derive(Clone, Debug)]
+pub struct FileRef(ManifestEntryRef);
+
+impl Deref for FileRef {
+    type Target = DataFile;
+
+    fn deref(&self) -> &DataFile {
+        self.0.data_file()
+    }
+}
+
 /// A file of a plan.
 #[derive(Clone, Debug)]
 pub struct PlannedFile {
     /// The file.
-    pub file: DataFile,
+    pub file: FileRef,
     /// Its data sequence number.
     pub sequence_number: i64,
     /// Its partition spec.
@@ -38,9 +51,9 @@ pub struct Plan {
     pub snapshot: Option<SnapshotRef>,
     /// The schema its rows are read with.
     pub schema: SchemaRef,
-    /// Data files of the manifests that were read.
+    /// Data files: those that can match, or all of them in a whole plan.
     pub files: Vec<PlannedFile>,
-    /// Delete files of the manifests that were read.
+    /// Delete files, whatever their partition.
     pub deletes: Vec<PlannedFile>,
     /// Manifests of the snapshot.
     pub manifests: usize,
@@ -57,7 +70,9 @@ impl Plan {
 
 /// Plans a scan of a snapshot.
 ///
-/// With `whole`, manifests that cannot match are read too, so that what is skipped can be counted.
+/// With `whole`, what cannot match is read and kept too, so that what is skipped can be counted. The current snapshot
+/// is read with the table's current schema, which may be newer than the one it was written with; an older one with its
+/// own.
 ///
 /// # Errors
 /// `Corrupt` if a manifest cannot be read; storage errors.
@@ -69,8 +84,10 @@ pub fn plan(
     whole: bool,
 ) -> Result<Plan> {
     let schema = match snapshot {
-        Some(snapshot) => snapshot.schema(metadata).map_err(corrupt)?,
-        None => metadata.current_schema().clone(),
+        Some(snapshot) if metadata.current_snapshot_id() != Some(snapshot.snapshot_id()) => {
+            snapshot.schema(metadata).map_err(corrupt)?
+        }
+        _ => metadata.current_schema().clone(),
     };
     let mut plan = Plan {
         snapshot: snapshot.cloned(),
@@ -96,7 +113,7 @@ pub fn plan(
         // Deletes apply across partitions where their spec is unpartitioned, so they are always looked at.
         if whole || manifest.content == ManifestContentType::Deletes || spec.manifest_may_match(manifest, predicate) {
             plan.manifests_read += 1;
-            plan.add(store, manifest, spec, predicate)?;
+            plan.add(store, manifest, spec, predicate, whole)?;
         }
     }
     Ok(plan)
@@ -107,23 +124,27 @@ fn corrupt(error: iceberg::Error) -> Error {
 }
 
 impl Plan {
-    fn add(&mut self, store: &Store, manifest: &ManifestFile, spec: &Spec, predicate: &Predicate) -> Result<()> {
-        let loaded = block_on(manifest.load_manifest(&store.file_io())).map_err(corrupt)?;
-        for entry in loaded.entries().iter().filter(|entry| entry.is_alive()) {
+    fn add(
+        &mut self,
+        store: &Store,
+        manifest: &ManifestFile,
+        spec: &Spec,
+        predicate: &Predicate,
+        whole: bool,
+    ) -> Result<()> {
+        let (entries, _) = block_on(manifest.load_manifest(&store.file_io())).map_err(corrupt)?.into_parts();
+        for entry in entries.into_iter().filter(|entry| entry.is_alive()) {
             let file = entry.data_file();
             let by_partition = spec.file_may_match(file, predicate);
             let by_bounds = by_partition && may_match(predicate, &|column| bounds(file, &self.schema, column));
-            let planned = PlannedFile {
-                file: file.clone(),
-                sequence_number: entry.sequence_number().unwrap_or(manifest.sequence_number),
-                spec_id: manifest.partition_spec_id,
-                by_partition,
-                by_bounds,
-            };
-            match file.content_type() {
-                DataContentType::Data => self.files.push(planned),
-                _ => self.deletes.push(planned),
+            let data = file.content_type() == DataContentType::Data;
+            if data && !whole && !by_bounds {
+                continue;
             }
+            let sequence_number = entry.sequence_number().unwrap_or(manifest.sequence_number);
+            let spec_id = manifest.partition_spec_id;
+            let planned = PlannedFile { file: FileRef(entry), sequence_number, spec_id, by_partition, by_bounds };
+            if data { self.files.push(planned) } else { self.deletes.push(planned) }
         }
         Ok(())
     }

@@ -1,39 +1,96 @@
 //! A planned table as a DuckDB relation: SQL text over `read_parquet`.
 //!
 //! `schema=MAP{field id: …}` maps columns by field id, so that a file written before a rename or an addition reads
-//! right. Position deletes are an anti-join on (file, row number), equality deletes one on their columns against files
-//! with a lower sequence number (Iceberg specification, scan planning).
+//! right. Where delete files apply, each data file is joined with what the specification decides by: its location, its
+//! sequence number and its partition. Position deletes are an anti-join on (location, row number); equality deletes one
+//! on their columns, against older files of the same partition, or of every partition if their spec has none.
+//!
+//! Files that lack a column their partition has a value for are read apart, with that value as the column's default.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
-use iceberg::spec::{DataContentType, DataFileFormat, NestedField, PrimitiveType, Schema, Type};
+use iceberg::spec::{
+    DataContentType, DataFileFormat, NestedField, NestedFieldRef, PrimitiveType, Schema, Struct, TableMetadata, Type,
+};
 use laked_catalog::store::Store;
 
+use super::defaults::{self, Filled};
 use super::plan::{Plan, PlannedFile};
+use super::vectors;
 use crate::error::{Error, Kind, Result};
+
+/// What a data file's name is called beside its columns.
+const FILE: &str = "__laked_file";
+
+/// What reading needs besides the plan.
+pub struct Reading<'a> {
+    /// The table.
+    pub metadata: &'a TableMetadata,
+    /// Where its files are.
+    pub store: &'a Store,
+    /// A folder of the query's own, which goes away with it.
+    pub scratch: &'a Path,
+}
 
 /// The SELECT that gives the planned rows.
 ///
 /// # Errors
-/// `Invalid` for what cannot be read here: files that are not Parquet, deletion vectors.
-pub fn select(plan: &Plan, store: &Store) -> Result<String> {
+/// `Invalid` for what cannot be read here: files that are not Parquet or not on this machine; `Corrupt` for a broken
+/// deletion vector; storage errors.
+pub fn select(plan: &Plan, reading: &Reading<'_>) -> Result<String> {
     let files: Vec<&PlannedFile> = plan.left().collect();
     if files.is_empty() {
         return Ok(nothing(&plan.schema));
     }
-    let paths = files.iter().map(|file| path(file, store)).collect::<Result<Vec<_>>>()?;
-    let columns: Vec<String> = plan.schema.as_struct().fields().iter().map(|field| identifier(&field.name)).collect();
-    let list = paths.iter().map(|path| text(path)).collect::<Vec<_>>().join(", ");
-    let read = format!("read_parquet([{list}], schema={}, hive_partitioning=false", schema_map(&plan.schema));
-    if plan.deletes.is_empty() {
-        return Ok(format!("SELECT {} FROM {read})", columns.join(", ")));
+    let deletes = Deletes::of(plan, &files, reading)?;
+    let mut columns = Columns { fields: plan.schema.as_struct().fields().to_vec(), filled: defaults::initial(&plan.schema)? };
+    let wanted: Vec<String> = columns.fields.iter().map(|field| identifier(&field.name)).collect();
+    columns.fields.extend(deletes.dropped_keys(plan, reading.metadata)?);
+    let rows = rows(plan, &files, &columns, reading, !deletes.is_empty())?;
+    let select = format!("SELECT {} FROM {rows}", wanted.join(", "));
+    if deletes.is_empty() {
+        return Ok(select);
     }
-    let mut sql =
-        format!("SELECT {} FROM {read}, filename=true, file_row_number=true) d WHERE true", columns.join(", "));
-    sql.push_str(&position_deletes(plan, store)?);
-    sql.push_str(&equality_deletes(plan, &files, &paths, store)?);
-    Ok(sql)
+    Ok(format!("{select} d JOIN {} WHERE {}", deletes.facts(&files, reading.store)?, deletes.conditions(&columns)?))
+}
+
+/// Columns to read, and values for files without them.
+struct Columns {
+    fields: Vec<NestedFieldRef>,
+    filled: Filled,
+}
+
+/// The data files, all columns by field id.
+fn rows(
+    plan: &Plan,
+    files: &[&PlannedFile],
+    columns: &Columns,
+    reading: &Reading<'_>,
+    numbered: bool,
+) -> Result<String> {
+    let mut groups: BTreeMap<Filled, Vec<String>> = BTreeMap::new();
+    for file in files {
+        let spec = reading.metadata.partition_spec_by_id(file.spec_id);
+        let mut filled = columns.filled.clone();
+        if let Some(spec) = spec {
+            filled.extend(defaults::of_partition(file, spec, &plan.schema, reading.store)?);
+        }
+        groups.entry(filled).or_default().push(path(file, reading.store)?);
+    }
+    let numbers = if numbered { format!(", filename='{FILE}', file_row_number=true") } else { String::new() };
+    let read = |(filled, paths): (&Filled, &Vec<String>)| {
+        let map = map_of(columns.fields.iter().map(AsRef::as_ref), filled);
+        format!("read_parquet({}, schema={map}, hive_partitioning=false{numbers})", list(paths))
+    };
+    let parts: Vec<String> = groups.iter().map(read).collect();
+    match parts.as_slice() {
+        [one] => Ok(one.clone()),
+        many => {
+            let selects: Vec<String> = many.iter().map(|part| format!("SELECT * FROM {part}")).collect();
+            Ok(format!("({})", selects.join(" UNION ALL ")))
+        }
+    }
 }
 
 fn path(file: &PlannedFile, store: &Store) -> Result<String> {
@@ -49,48 +106,141 @@ fn path(file: &PlannedFile, store: &Store) -> Result<String> {
     path.ok_or_else(|| Error::new(Kind::Invalid, "the file is not on this machine").with("file", location))
 }
 
-fn position_deletes(plan: &Plan, store: &Store) -> Result<String> {
-    let positions: Vec<&PlannedFile> = of_kind(plan, DataContentType::PositionDeletes).collect();
-    if positions.is_empty() {
-        return Ok(String::new());
-    }
-    let list = positions.iter().map(|file| path(file, store).map(|path| text(&path))).collect::<Result<Vec<_>>>()?;
-    Ok(format!(
-        " AND NOT EXISTS (SELECT 1 FROM read_parquet([{}], hive_partitioning=false) p \
-         WHERE p.pos = d.file_row_number AND regexp_replace(p.file_path, '^file:/*', '/') = d.filename)",
-        list.join(", ")
-    ))
+/// A partition: its spec and its value.
+type Partition<'a> = (i32, &'a Struct);
+
+/// The deletes that apply to the files left.
+#[derive(Default)]
+struct Deletes<'a> {
+    /// Paths of position delete files.
+    positions: Vec<String>,
+    /// By their columns: path, sequence number, partition (none: all).
+    equality: BTreeMap<BTreeSet<i32>, Vec<(String, i64, Option<usize>)>>,
+    partitions: HashMap<Partition<'a>, usize>,
 }
 
-fn equality_deletes(plan: &Plan, files: &[&PlannedFile], paths: &[String], store: &Store) -> Result<String> {
-    let mut by_key: BTreeMap<(i64, Vec<i32>), Vec<String>> = BTreeMap::new();
-    for file in of_kind(plan, DataContentType::EqualityDeletes) {
-        let key = (file.sequence_number, file.file.equality_ids().unwrap_or_default());
-        by_key.entry(key).or_default().push(text(&path(file, store)?));
-    }
-    let mut sql = String::new();
-    for ((sequence, ids), deletes) in by_key {
-        let older = files.iter().zip(paths).filter(|(file, _)| file.sequence_number < sequence);
-        let older: Vec<String> = older.map(|(_, path)| text(path)).collect();
-        let names = ids.iter().filter_map(|id| plan.schema.field_by_id(*id)).map(|field| identifier(&field.name));
-        let same: Vec<String> = names.map(|name| format!("e.{name} IS NOT DISTINCT FROM d.{name}")).collect();
-        if older.is_empty() || same.is_empty() {
-            continue;
+impl<'a> Deletes<'a> {
+    fn of(plan: &'a Plan, files: &[&'a PlannedFile], reading: &Reading<'_>) -> Result<Deletes<'a>> {
+        let mut deletes = Deletes::default();
+        if plan.deletes.is_empty() {
+            return Ok(deletes);
         }
-        let _ = write!(
-            sql,
-            " AND NOT (d.filename IN ({}) AND EXISTS (SELECT 1 FROM read_parquet([{}], schema={}, hive_partitioning=false) e WHERE {}))",
-            older.join(", "),
-            deletes.join(", "),
-            keys_map(&plan.schema, &ids),
-            same.join(" AND "),
-        );
+        for file in files {
+            let next = deletes.partitions.len();
+            deletes.partitions.entry((file.spec_id, file.file.partition())).or_insert(next);
+        }
+        let left: HashMap<&str, i64> =
+            files.iter().map(|file| (file.file.file_path(), file.sequence_number)).collect();
+        let oldest = files.iter().map(|file| file.sequence_number).min().unwrap_or(i64::MAX);
+        let mut bitmaps = Vec::new();
+        for delete in &plan.deletes {
+            let referenced = delete.file.referenced_data_file();
+            if referenced.as_ref().is_some_and(|data| !left.contains_key(data.as_str())) {
+                continue;
+            }
+            match (delete.file.content_type(), referenced) {
+                (DataContentType::EqualityDeletes, _) if delete.sequence_number > oldest => {
+                    deletes.add_equality(delete, reading)?;
+                }
+                (DataContentType::PositionDeletes, Some(data)) if delete.file.file_format() == DataFileFormat::Puffin => {
+                    bitmaps.push((data, vectors::read(reading.store, &delete.file)?));
+                }
+                (DataContentType::PositionDeletes, _) if delete.sequence_number >= oldest => {
+                    deletes.positions.push(path(delete, reading.store)?);
+                }
+                _ => {}
+            }
+        }
+        if !bitmaps.is_empty() {
+            let rewritten = vectors::rewrite(&bitmaps, reading.scratch)?;
+            deletes.positions.push(rewritten.to_string_lossy().into_owned());
+        }
+        Ok(deletes)
     }
-    Ok(sql)
+
+    fn add_equality(&mut self, delete: &PlannedFile, reading: &Reading<'_>) -> Result<()> {
+        let spec = reading.metadata.partition_spec_by_id(delete.spec_id);
+        let everywhere = spec.is_none_or(|spec| spec.fields().is_empty());
+        let partition = match self.partitions.get(&(delete.spec_id, delete.file.partition())) {
+            _ if everywhere => None,
+            Some(number) => Some(*number),
+            // No file of that partition is read.
+            None => return Ok(()),
+        };
+        let columns = delete.file.equality_ids().unwrap_or_default().into_iter().collect();
+        let entry = (path(delete, reading.store)?, delete.sequence_number, partition);
+        self.equality.entry(columns).or_default().push(entry);
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.positions.is_empty() && self.equality.is_empty()
+    }
+
+    /// Columns that equality deletes compare and the schema has no more: read beside the others.
+    fn dropped_keys(&self, plan: &Plan, metadata: &TableMetadata) -> Result<Vec<NestedFieldRef>> {
+        let ids: BTreeSet<i32> = self.equality.keys().flatten().copied().collect();
+        let missing = ids.into_iter().filter(|id| plan.schema.as_struct().field_by_id(*id).is_none());
+        let find = |id: i32| {
+            let mut schemas = metadata.schemas_iter();
+            let field = schemas.find_map(|schema| schema.as_struct().field_by_id(id)).ok_or_else(|| {
+                Error::new(Kind::Invalid, "an equality delete names a nested or unknown column; use another engine")
+                    .with("field id", id)
+            })?;
+            Ok(NestedField::optional(id, format!("__laked_{id}"), field.field_type.as_ref().clone()).into())
+        };
+        missing.map(find).collect()
+    }
+
+    /// The join with what is known of each data file.
+    fn facts(&self, files: &[&PlannedFile], store: &Store) -> Result<String> {
+        let row = |file: &&PlannedFile| {
+            let (name, location) = (text(&path(file, store)?), text(file.file.file_path()));
+            let partition = self.partitions.get(&(file.spec_id, file.file.partition())).copied().unwrap_or_default();
+            Ok(format!("({name}, {location}, {}::BIGINT, {partition}::BIGINT)", file.sequence_number))
+        };
+        let rows = files.iter().map(row).collect::<Result<Vec<String>>>()?.join(", ");
+        Ok(format!("(VALUES {rows}) f(name, location, sequence, part) ON f.name = d.{FILE}"))
+    }
+
+    fn conditions(&self, columns: &Columns) -> Result<String> {
+        let mut conditions = Vec::new();
+        if !self.positions.is_empty() {
+            conditions.push(format!(
+                "NOT EXISTS (SELECT 1 FROM read_parquet({}, hive_partitioning=false) p \
+                 WHERE p.pos = d.file_row_number AND p.file_path = f.location)",
+                list(&self.positions)
+            ));
+        }
+        for (ids, files) in &self.equality {
+            conditions.push(equality(columns, ids, files)?);
+        }
+        Ok(conditions.join(" AND "))
+    }
 }
 
-fn of_kind(plan: &Plan, kind: DataContentType) -> impl Iterator<Item = &PlannedFile> {
-    plan.deletes.iter().filter(move |file| file.file.content_type() == kind)
+fn equality(columns: &Columns, ids: &BTreeSet<i32>, files: &[(String, i64, Option<usize>)]) -> Result<String> {
+    let fields: Vec<&NestedField> =
+        columns.fields.iter().filter(|field| ids.contains(&field.id)).map(AsRef::as_ref).collect();
+    if ids.is_empty() {
+        return Err(Error::new(Kind::Corrupt, "an equality delete file names no columns"));
+    }
+    let same: Vec<String> =
+        fields.iter().map(|field| identifier(&field.name)).map(|name| format!("e.{name} IS NOT DISTINCT FROM d.{name}")).collect();
+    let paths: Vec<String> = files.iter().map(|(path, ..)| path.clone()).collect();
+    let row = |(path, sequence, partition): &(String, i64, Option<usize>)| {
+        let partition = partition.map_or("NULL".to_string(), |number| number.to_string());
+        format!("({}, {sequence}::BIGINT, {partition}::BIGINT)", text(path))
+    };
+    Ok(format!(
+        "NOT EXISTS (SELECT 1 FROM read_parquet({}, schema={}, hive_partitioning=false, filename='{FILE}') e \
+         JOIN (VALUES {}) g(name, sequence, part) ON g.name = e.{FILE} \
+         WHERE {} AND g.sequence > f.sequence AND (g.part IS NULL OR g.part = f.part))",
+        list(&paths),
+        map_of(fields.iter().copied(), &Filled::new()),
+        files.iter().map(row).collect::<Vec<_>>().join(", "),
+        same.join(" AND "),
+    ))
 }
 
 fn nothing(schema: &Schema) -> String {
@@ -100,18 +250,16 @@ fn nothing(schema: &Schema) -> String {
     format!("SELECT {} WHERE false", columns.join(", "))
 }
 
-fn schema_map(schema: &Schema) -> String {
-    map_of(schema.as_struct().fields().iter().map(AsRef::as_ref))
+fn list(paths: &[String]) -> String {
+    let texts: Vec<String> = paths.iter().map(|path| text(path)).collect();
+    format!("[{}]", texts.join(", "))
 }
 
-fn keys_map(schema: &Schema, ids: &[i32]) -> String {
-    map_of(ids.iter().filter_map(|id| schema.field_by_id(*id)).map(AsRef::as_ref))
-}
-
-fn map_of<'a>(fields: impl Iterator<Item = &'a NestedField>) -> String {
+fn map_of<'a>(fields: impl Iterator<Item = &'a NestedField>, filled: &Filled) -> String {
     let entry = |field: &NestedField| {
         let (name, kind) = (text(&field.name), text(&duck_type(&field.field_type)));
-        format!("{}: {{name: {name}, type: {kind}, default_value: NULL}}", field.id)
+        let value = filled.get(&field.id).map_or("NULL".to_string(), |value| text(value));
+        format!("{}: {{name: {name}, type: {kind}, default_value: {value}}}", field.id)
     };
     format!("MAP {{{}}}", fields.map(entry).collect::<Vec<_>>().join(", "))
 }
