@@ -74,13 +74,9 @@ fn each(
     Ok(())
 }
 
-fn draw(
-    schema: &SchemaRef,
-    batches: impl Iterator<Item = Result<RecordBatch>>,
-    out: &mut dyn Write,
-) -> Result<()> {
+fn draw(schema: &SchemaRef, batches: impl Iterator<Item = Result<RecordBatch>>, out: &mut dyn Write) -> Result<()> {
     let (mut held, mut rows, mut drawn) = (Vec::new(), 0, false);
-    let mut show = |held: &mut Vec<RecordBatch>, out: &mut dyn Write| -> Result<()> {
+    let show = |held: &mut Vec<RecordBatch>, out: &mut dyn Write| -> Result<()> {
         let all = concat_batches(schema, held.iter()).map_err(bad)?;
         held.clear();
         writeln!(out, "{}", pretty_format_batches(&[all]).map_err(bad)?)?;

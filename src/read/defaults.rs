@@ -32,8 +32,7 @@ pub fn initial(schema: &Schema) -> Result<Filled> {
 /// # Errors
 /// As [`footer`]; `Invalid` as for [`initial`].
 pub fn of_partition(file: &PlannedFile, spec: &PartitionSpec, schema: &Schema, store: &Store) -> Result<Filled> {
-    let described =
-        |id: &i32| file.file.value_counts().contains_key(id) || file.file.column_sizes().contains_key(id);
+    let described = |id: &i32| file.file.value_counts().contains_key(id) || file.file.column_sizes().contains_key(id);
     let values = spec.fields().iter().zip(file.file.partition().iter());
     let identity = values.filter(|(field, _)| field.transform == Transform::Identity);
     let candidates: Vec<(i32, &Literal)> = identity

@@ -17,7 +17,7 @@ use super::footer::footer;
 use super::plan::{Plan, PlannedFile};
 use super::predicate::Predicate;
 use super::prune::{Value, View, may_match};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 /// Partitions, files, row groups and bytes at one point of a scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

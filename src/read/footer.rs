@@ -22,7 +22,8 @@ pub fn footer(store: &Store, location: &str) -> Result<ParquetMetaData> {
         return Err(corrupt("not a Parquet file: its magic number is missing"));
     };
     let size = u32::from_le_bytes([a, b, c, d]);
-    let start = end.checked_sub(u64::from(size)).ok_or_else(|| corrupt("the Parquet footer is longer than its file"))?;
+    let start =
+        end.checked_sub(u64::from(size)).ok_or_else(|| corrupt("the Parquet footer is longer than its file"))?;
     let mut bytes = vec![0; size as usize];
     let read = file.read_at(start, &mut bytes)?;
     ParquetMetaDataReader::decode_metadata(&bytes[..read])

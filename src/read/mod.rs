@@ -4,14 +4,19 @@
 //! explain) the footers of the files that are left. DuckDB gets the list of files and a map from field id to column,
 //! so that renamed and added columns read right, and delete files as anti-joins.
 
+mod answer;
+mod defaults;
 pub mod duck;
 pub mod explain;
+mod footer;
 mod parse;
 pub mod plan;
 mod predicate;
 mod prune;
+mod pushdown;
 mod relation;
 pub mod source;
+mod vectors;
 
 pub use parse::parse_where;
 pub use plan::{Plan, PlannedFile};

@@ -242,7 +242,8 @@ fn joined(mut parts: Vec<Predicate>, join: impl Fn(Vec<Predicate>) -> Predicate)
     }
 }
 
-fn literal(text: &str, kind: &PrimitiveType) -> Option<Datum> {
+/// A text as a value of that type.
+pub(super) fn literal(text: &str, kind: &PrimitiveType) -> Option<Datum> {
     Some(match kind {
         PrimitiveType::Boolean => Datum::bool(text.to_ascii_lowercase().parse::<bool>().ok()?),
         PrimitiveType::Int => Datum::int(text.parse::<i32>().ok()?),
@@ -255,9 +256,17 @@ fn literal(text: &str, kind: &PrimitiveType) -> Option<Datum> {
         PrimitiveType::Timestamp => Datum::timestamp_micros(micros(text)?),
         PrimitiveType::Timestamptz => Datum::timestamptz_micros(micros(text)?),
         PrimitiveType::Uuid => Datum::uuid_from_str(text).ok()?,
-        PrimitiveType::Decimal { .. } => Datum::decimal_from_str(text).ok()?.to(&Type::Primitive(kind.clone())).ok()?,
+        PrimitiveType::Decimal { scale, .. } => Datum::decimal_from_str(scaled(text, *scale)?).ok()?,
         _ => return None,
     })
+}
+
+/// A decimal's text with just as many digits after the point as its column has; `None` if it has more.
+fn scaled(text: &str, scale: u32) -> Option<String> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let missing = (scale as usize).checked_sub(part.len())?;
+    let digits = format!("{part}{}", "0".repeat(missing));
+    Some(if digits.is_empty() { whole.to_string() } else { format!("{whole}.{digits}") })
 }
 
 /// Microseconds since 1970 of a date, a time with an offset, or a time without one, read as UTC.

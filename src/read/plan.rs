@@ -83,12 +83,7 @@ pub fn plan(
     predicate: &Predicate,
     whole: bool,
 ) -> Result<Plan> {
-    let schema = match snapshot {
-        Some(snapshot) if metadata.current_snapshot_id() != Some(snapshot.snapshot_id()) => {
-            snapshot.schema(metadata).map_err(corrupt)?
-        }
-        _ => metadata.current_schema().clone(),
-    };
+    let schema = read_schema(metadata, snapshot)?;
     let mut plan = Plan {
         snapshot: snapshot.cloned(),
         schema,
@@ -117,6 +112,19 @@ pub fn plan(
         }
     }
     Ok(plan)
+}
+
+/// The schema a snapshot's rows are read with.
+///
+/// # Errors
+/// `Corrupt` if the snapshot's schema is not in the table.
+pub fn read_schema(metadata: &TableMetadata, snapshot: Option<&SnapshotRef>) -> Result<SchemaRef> {
+    match snapshot {
+        Some(snapshot) if metadata.current_snapshot_id() != Some(snapshot.snapshot_id()) => {
+            snapshot.schema(metadata).map_err(corrupt)
+        }
+        _ => Ok(metadata.current_schema().clone()),
+    }
 }
 
 fn corrupt(error: iceberg::Error) -> Error {

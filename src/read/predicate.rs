@@ -83,6 +83,17 @@ impl Predicate {
 }
 
 impl Op {
+    /// The comparison with its sides exchanged.
+    pub fn mirrored(self) -> Op {
+        match self {
+            Op::Eq | Op::Ne => self,
+            Op::Lt => Op::Gt,
+            Op::Le => Op::Ge,
+            Op::Gt => Op::Lt,
+            Op::Ge => Op::Le,
+        }
+    }
+
     fn negated(self) -> Op {
         match self {
             Op::Eq => Op::Ne,

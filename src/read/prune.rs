@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use iceberg::spec::{Datum, PrimitiveLiteral, Transform};
+use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Transform};
 use iceberg::transform::create_transform_function;
 
 use super::predicate::{Op, Predicate};
@@ -117,6 +117,13 @@ fn through(transform: &Transform, op: Op, literal: &Datum) -> Option<(Op, Value)
         return Some((op, Value::of(literal.literal())?));
     }
     let function = create_transform_function(transform).ok()?;
+    // `< 2025-04-01` is `<= the last instant of March`: the month of April holds nothing of it.
+    let nearest = match op {
+        Op::Lt => neighbour(literal, -1),
+        Op::Gt => neighbour(literal, 1),
+        _ => None,
+    };
+    let literal = nearest.as_ref().unwrap_or(literal);
     let transformed = Value::of(function.transform_literal(literal).ok()??.literal())?;
     let op = match (transform, op) {
         (_, Op::Eq) => Op::Eq,
@@ -125,6 +132,20 @@ fn through(transform: &Transform, op: Op, literal: &Datum) -> Option<(Op, Value)
         (_, Op::Gt | Op::Ge) => Op::Ge,
     };
     Some((op, transformed))
+}
+
+/// The value next to one of a type that has such.
+fn neighbour(literal: &Datum, step: i8) -> Option<Datum> {
+    let int = |value: &i32| value.checked_add(i32::from(step));
+    let long = |value: &i64| value.checked_add(i64::from(step));
+    Some(match (literal.data_type(), literal.literal()) {
+        (PrimitiveType::Int, PrimitiveLiteral::Int(value)) => Datum::int(int(value)?),
+        (PrimitiveType::Date, PrimitiveLiteral::Int(value)) => Datum::date(int(value)?),
+        (PrimitiveType::Long, PrimitiveLiteral::Long(value)) => Datum::long(long(value)?),
+        (PrimitiveType::Timestamp, PrimitiveLiteral::Long(value)) => Datum::timestamp_micros(long(value)?),
+        (PrimitiveType::Timestamptz, PrimitiveLiteral::Long(value)) => Datum::timestamptz_micros(long(value)?),
+        _ => return None,
+    })
 }
 
 fn starts(view: &View, prefix: &str) -> bool {
@@ -182,7 +203,10 @@ mod tests {
         let at = |text| Datum::timestamptz_micros(super::super::parse::micros(text).expect("a time"));
         assert!(may_match(&compare(Op::Ge, at("2025-03-15T00:00:00")), &views));
         assert!(!may_match(&compare(Op::Ge, at("2025-04-01T00:00:00")), &views));
-        assert!(may_match(&compare(Op::Lt, at("2025-03-01T00:00:00")), &views), "inclusive: the month's first instant");
+        assert!(may_match(&compare(Op::Le, at("2025-03-01T00:00:00")), &views), "the month's first instant");
+        assert!(!may_match(&compare(Op::Lt, at("2025-03-01T00:00:00")), &views));
+        assert!(may_match(&compare(Op::Gt, at("2025-03-31T23:59:59")), &views));
+        assert!(!may_match(&compare(Op::Gt, at("2025-03-31T23:59:59.999999")), &views));
         assert!(!may_match(&compare(Op::Lt, at("2025-02-01T00:00:00")), &views));
     }
 

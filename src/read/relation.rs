@@ -44,15 +44,16 @@ pub fn select(plan: &Plan, reading: &Reading<'_>) -> Result<String> {
         return Ok(nothing(&plan.schema));
     }
     let deletes = Deletes::of(plan, &files, reading)?;
-    let mut columns = Columns { fields: plan.schema.as_struct().fields().to_vec(), filled: defaults::initial(&plan.schema)? };
-    let wanted: Vec<String> = columns.fields.iter().map(|field| identifier(&field.name)).collect();
+    let mut columns =
+        Columns { fields: plan.schema.as_struct().fields().to_vec(), filled: defaults::initial(&plan.schema)? };
+    let wanted: Vec<String> = columns.fields.iter().map(|field| format!("d.{}", identifier(&field.name))).collect();
     columns.fields.extend(deletes.dropped_keys(plan, reading.metadata)?);
     let rows = rows(plan, &files, &columns, reading, !deletes.is_empty())?;
-    let select = format!("SELECT {} FROM {rows}", wanted.join(", "));
+    let select = format!("SELECT {} FROM {rows} d", wanted.join(", "));
     if deletes.is_empty() {
         return Ok(select);
     }
-    Ok(format!("{select} d JOIN {} WHERE {}", deletes.facts(&files, reading.store)?, deletes.conditions(&columns)?))
+    Ok(format!("{select} JOIN {} WHERE {}", deletes.facts(&files, reading.store)?, deletes.conditions(&columns)?))
 }
 
 /// Columns to read, and values for files without them.
@@ -129,8 +130,7 @@ impl<'a> Deletes<'a> {
             let next = deletes.partitions.len();
             deletes.partitions.entry((file.spec_id, file.file.partition())).or_insert(next);
         }
-        let left: HashMap<&str, i64> =
-            files.iter().map(|file| (file.file.file_path(), file.sequence_number)).collect();
+        let left: HashMap<&str, i64> = files.iter().map(|file| (file.file.file_path(), file.sequence_number)).collect();
         let oldest = files.iter().map(|file| file.sequence_number).min().unwrap_or(i64::MAX);
         let mut bitmaps = Vec::new();
         for delete in &plan.deletes {
@@ -142,7 +142,9 @@ impl<'a> Deletes<'a> {
                 (DataContentType::EqualityDeletes, _) if delete.sequence_number > oldest => {
                     deletes.add_equality(delete, reading)?;
                 }
-                (DataContentType::PositionDeletes, Some(data)) if delete.file.file_format() == DataFileFormat::Puffin => {
+                (DataContentType::PositionDeletes, Some(data))
+                    if delete.file.file_format() == DataFileFormat::Puffin =>
+                {
                     bitmaps.push((data, vectors::read(reading.store, &delete.file)?));
                 }
                 (DataContentType::PositionDeletes, _) if delete.sequence_number >= oldest => {
@@ -225,8 +227,11 @@ fn equality(columns: &Columns, ids: &BTreeSet<i32>, files: &[(String, i64, Optio
     if ids.is_empty() {
         return Err(Error::new(Kind::Corrupt, "an equality delete file names no columns"));
     }
-    let same: Vec<String> =
-        fields.iter().map(|field| identifier(&field.name)).map(|name| format!("e.{name} IS NOT DISTINCT FROM d.{name}")).collect();
+    let same: Vec<String> = fields
+        .iter()
+        .map(|field| identifier(&field.name))
+        .map(|name| format!("e.{name} IS NOT DISTINCT FROM d.{name}"))
+        .collect();
     let paths: Vec<String> = files.iter().map(|(path, ..)| path.clone()).collect();
     let row = |(path, sequence, partition): &(String, i64, Option<usize>)| {
         let partition = partition.map_or("NULL".to_string(), |number| number.to_string());
