@@ -12,7 +12,7 @@ use roaring::RoaringTreemap;
 use super::lake::{Lake, described};
 
 const TABLE: &str = "ns.t";
-const ALL: &str = "select id, part from ns.t order by id";
+const ALL: &str = "select id, part from ns.t order by id, part";
 
 fn schema() -> Schema {
     let fields = vec![

@@ -62,7 +62,7 @@ fn skipped(before: u64, after: u64) -> f64 {
 fn one_users_month_skips_nearly_everything() {
     let lake = Lake::new();
     let contract = shipped().into_iter().find(|contract| contract.id() == TABLE).expect("is shipped");
-    lake.create_by(&contract, &[("write.target-file-size-bytes", "40000"), ("write.parquet.row-group-limit", "600")]);
+    lake.create_by(&contract, &[("write.target-file-size-bytes", "25000"), ("write.parquet.row-group-limit", "600")]);
     let batches = |country: &'static str, each: i64| (0..MONTHS).map(move |number| month(country, number, each));
     let few = ["JP", "KR", "SG"].into_iter().flat_map(|country| batches(country, 10));
     lake.append(TABLE, few.chain(batches("TW", 600)).collect());
