@@ -135,6 +135,57 @@ fn list(source: &Source, table: Option<&str>, form: Output) -> Result<()> {
     print(source, &format!("SELECT * FROM ({sql}) ORDER BY records DESC, 1, 2, 3"), form)
 }
 
+/// Refused records to be sent again.
+struct Replay {
+    records: Vec<Refused>,
+    body: String,
+    content_type: &'static str,
+}
+
+impl Replay {
+    fn of(records: Vec<Refused>, header: Option<&str>) -> Result<Replay> {
+        let json = records.iter().all(|record| record.raw.trim_start().starts_with('{'));
+        let mut body = match (json, header) {
+            (true, _) => String::new(),
+            (false, Some(header)) => format!("{}\n", header.trim_end()),
+            (false, None) => {
+                return Err(Error::new(
+                    Kind::Invalid,
+                    "some records came as CSV: give their header line with --header 'a,b,c'",
+                ));
+            }
+        };
+        for record in &records {
+            body.push_str(record.raw.trim_end());
+            body.push('\n');
+        }
+        let content_type = if json { "application/x-ndjson" } else { "text/csv" };
+        Ok(Replay { records, body, content_type })
+    }
+
+    /// The same records have the same key.
+    fn key(&self, table: &TableIdent) -> Uuid {
+        let mut hash = Sha256::new();
+        for record in &self.records {
+            hash.update(format!("{table}:{}:{}:{};", record.lane, record.entry, record.record));
+        }
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash.finalize()[..16]);
+        Uuid::from_bytes(key)
+    }
+}
+
+fn refused(source: &Source, table: &TableIdent, condition: &str) -> Result<Vec<Refused>> {
+    let sql = format!(
+        "SELECT lane, entry, record, raw FROM {} WHERE {condition} ORDER BY lane, entry, record",
+        quoted(&rejected(table))
+    );
+    let mut text = Vec::new();
+    duck::query(source, &sql, &At::Now, Form::Json, &mut text)?;
+    let records = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice);
+    records.collect::<Result<_, _>>().map_err(|error| Error::new(Kind::Internal, "a query's answer").because(error))
+}
+
 fn replay(
     source: &Source,
     table: &TableIdent,
@@ -149,50 +200,17 @@ fn replay(
             "replay speaks to a running daemon: start `laked --lake DIR` and give --url",
         ));
     };
-    let sql = format!(
-        "SELECT lane, entry, record, raw FROM {} WHERE {condition} ORDER BY lane, entry, record",
-        quoted(&rejected(table))
-    );
-    let mut text = Vec::new();
-    duck::query(source, &sql, &At::Now, Form::Json, &mut text)?;
-    let records = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice);
-    let records: Vec<Refused> = records
-        .collect::<Result<_, _>>()
-        .map_err(|error| Error::new(Kind::Internal, "a query's answer").because(error))?;
-    let json = records.iter().all(|record| record.raw.trim_start().starts_with('{'));
-    if !json && header.is_none() {
-        return Err(Error::new(
-            Kind::Invalid,
-            "some records came as CSV: give their header line with --header 'a,b,c'",
-        ));
-    }
-    if dry_run || records.is_empty() {
-        eprintln!("{} records would be sent to {table}", output::count(records.len() as u64));
+    let replay = Replay::of(refused(source, table, condition)?, header)?;
+    let count = output::count(replay.records.len() as u64);
+    if dry_run || replay.records.is_empty() {
+        eprintln!("{count} records would be sent to {table}");
         return Ok(());
     }
-    let (mut body, mut hash) = (String::new(), Sha256::new());
-    if let (false, Some(header)) = (json, header) {
-        body.push_str(header.trim_end());
-        body.push('\n');
-    }
-    for record in &records {
-        body.push_str(record.raw.trim_end());
-        body.push('\n');
-        hash.update(format!("{table}:{}:{}:{};", record.lane, record.entry, record.record));
-    }
-    let mut key = [0; 16];
-    key.copy_from_slice(&hash.finalize()[..16]);
     let url = format!("{url}/ingest/{}/{}?wait=committed", table.namespace().join("."), table.name());
-    let kind = if json { "application/x-ndjson" } else { "text/csv" };
-    let (accepted, refused) = ingest::send_text(&url, kind, body.as_bytes(), &Uuid::from_bytes(key))?;
+    let (accepted, refused) = ingest::send_text(&url, replay.content_type, replay.body.as_bytes(), &replay.key(table))?;
     if form == Output::Json {
-        return output::json(&json!({ "sent": records.len(), "accepted": accepted, "rejected": refused }));
+        return output::json(&json!({ "sent": replay.records.len(), "accepted": accepted, "rejected": refused }));
     }
-    eprintln!(
-        "{} sent: {} accepted, {} refused again",
-        output::count(records.len() as u64),
-        output::count(accepted),
-        output::count(refused)
-    );
+    eprintln!("{count} sent: {} accepted, {} refused again", output::count(accepted), output::count(refused));
     Ok(())
 }

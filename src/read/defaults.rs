@@ -49,7 +49,8 @@ pub fn of_partition(file: &PlannedFile, spec: &PartitionSpec, schema: &Schema, s
         .get_fields()
         .iter()
         .map(|field| field.get_basic_info())
-        .filter_map(|info| info.has_id().then(|| info.id()))
+        .filter(|info| info.has_id())
+        .map(|info| info.id())
         .collect();
     let mut filled = Filled::new();
     for (id, value) in candidates {

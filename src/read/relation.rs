@@ -110,13 +110,16 @@ fn path(file: &PlannedFile, store: &Store) -> Result<String> {
 /// A partition: its spec and its value.
 type Partition<'a> = (i32, &'a Struct);
 
+/// An equality delete file: its path, its sequence number, the partition it holds for (none: all).
+type ByValue = (String, i64, Option<usize>);
+
 /// The deletes that apply to the files left.
 #[derive(Default)]
 struct Deletes<'a> {
     /// Paths of position delete files.
     positions: Vec<String>,
-    /// By their columns: path, sequence number, partition (none: all).
-    equality: BTreeMap<BTreeSet<i32>, Vec<(String, i64, Option<usize>)>>,
+    /// By the columns they compare.
+    equality: BTreeMap<BTreeSet<i32>, Vec<ByValue>>,
     partitions: HashMap<Partition<'a>, usize>,
 }
 
@@ -221,7 +224,7 @@ impl<'a> Deletes<'a> {
     }
 }
 
-fn equality(columns: &Columns, ids: &BTreeSet<i32>, files: &[(String, i64, Option<usize>)]) -> Result<String> {
+fn equality(columns: &Columns, ids: &BTreeSet<i32>, files: &[ByValue]) -> Result<String> {
     let fields: Vec<&NestedField> =
         columns.fields.iter().filter(|field| ids.contains(&field.id)).map(AsRef::as_ref).collect();
     if ids.is_empty() {
@@ -233,7 +236,7 @@ fn equality(columns: &Columns, ids: &BTreeSet<i32>, files: &[(String, i64, Optio
         .map(|name| format!("e.{name} IS NOT DISTINCT FROM d.{name}"))
         .collect();
     let paths: Vec<String> = files.iter().map(|(path, ..)| path.clone()).collect();
-    let row = |(path, sequence, partition): &(String, i64, Option<usize>)| {
+    let row = |(path, sequence, partition): &ByValue| {
         let partition = partition.map_or("NULL".to_string(), |number| number.to_string());
         format!("({}, {sequence}::BIGINT, {partition}::BIGINT)", text(path))
     };

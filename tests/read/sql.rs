@@ -33,12 +33,13 @@ fn reads_only(lake: &Lake, wanted: &dyn Fn(i64, i64) -> bool, sql: &str) -> Vec<
         let (region, start) = (number as i64 / 2, number as i64 % 2 * 100);
         if !wanted(region, start) {
             let path = lake.store.local_path(file.file.file_path()).expect("local");
-            held.push((path.clone(), std::fs::read(&path).expect("is there")));
-            std::fs::remove_file(&path).expect("removed");
+            let aside = path.with_extension("aside");
+            lake.store.disk().rename(&path, &aside).expect("set aside");
+            held.push((aside, path));
         }
     }
     let rows = lake.rows(sql);
-    held.into_iter().for_each(|(path, bytes)| std::fs::write(path, bytes).expect("put back"));
+    held.into_iter().for_each(|(aside, path)| lake.store.disk().rename(&aside, &path).expect("put back"));
     rows
 }
 
