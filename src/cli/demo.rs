@@ -98,6 +98,7 @@ impl Demo {
 fn watch(system: &System, daemon: &Daemon, sent: &Receiver<Sent>, stop: &Stop) -> Result<()> {
     let begun = system.clock.monotonic();
     let (mut total, mut moved, mut before) = (Sent::default(), begun, Seen::default());
+    let mut asked = false;
     loop {
         let over = drain(sent, &mut total);
         let seen = daemon.seen()?;
@@ -105,7 +106,11 @@ fn watch(system: &System, daemon: &Daemon, sent: &Receiver<Sent>, stop: &Stop) -
         if seen != before {
             (before, moved) = (seen, now);
         }
-        progress(&total, &seen, now - begun);
+        progress(&total, &seen, now - begun, daemon.lag()?);
+        if !asked && !over && seen.rows > 0 {
+            asked = true;
+            ask(daemon, "While rows come in", WHILE)?;
+        }
         if over && seen.rows >= total.accepted {
             let seconds = (now - begun).as_secs_f64();
             say(&format!(
@@ -139,10 +144,10 @@ fn drain(sent: &Receiver<Sent>, total: &mut Sent) -> bool {
     }
 }
 
-fn progress(sent: &Sent, seen: &Seen, since: Duration) {
+fn progress(sent: &Sent, seen: &Seen, since: Duration, lag: f64) {
     let rate = seen.rows as f64 / since.as_secs_f64().max(0.001);
     let line = format!(
-        "  {:>9} rows   {:>7.0} rows/s   {:>3} commits   {:>9} on their way",
+        "  {:>9} rows   {:>7.0} rows/s   {:>3} commits   {:>9} on their way   lag {lag:.1} s ",
         grouped(seen.rows),
         rate,
         seen.commits,
@@ -152,6 +157,10 @@ fn progress(sent: &Sent, seen: &Seen, since: Duration) {
     let end = if out.is_terminal() { "\r" } else { "\n" };
     let _ = write!(out, "{line}{end}").and_then(|()| out.flush());
 }
+
+/// Asked in the middle of ingestion.
+const WHILE: &str = "SELECT country, month(\"timestamp\") AS month, count(*) AS readings FROM glucose.cgm_readings GROUP \
+                     BY ALL ORDER BY ALL";
 
 /// Answers a few questions by the embedded engine: `lakectl query`, as anyone would call it.
 fn queries(daemon: &Daemon) -> Result<()> {
@@ -169,15 +178,17 @@ fn queries(daemon: &Daemon) -> Result<()> {
         ),
         ("Records that broke the contract", "SELECT count(*) AS refused FROM glucose.cgm_readings__rejected"),
     ];
+    QUESTIONS.iter().try_for_each(|(question, sql)| ask(daemon, question, sql))
+}
+
+fn ask(daemon: &Daemon, question: &str, sql: &str) -> Result<()> {
+    say(&format!("\n{question}\n  {sql}"));
     let lakectl = std::env::current_exe()?;
-    for (question, sql) in QUESTIONS {
-        say(&format!("\n{question}\n  {sql}"));
-        let status = Command::new(&lakectl).args(["query", sql]).env("LAKECTL_URL", &daemon.url).status()?;
-        if !status.success() {
-            return Err(Error::new(Kind::Unavailable, "a query of the demo failed: see above").with("sql", sql));
-        }
+    let status = Command::new(&lakectl).args(["query", sql]).env("LAKECTL_URL", &daemon.url).status()?;
+    if status.success() {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::new(Kind::Unavailable, "a query of the demo failed: see above").with("sql", sql))
 }
 
 impl Stop {

@@ -66,7 +66,7 @@ impl Daemon {
     pub fn start(lake: &Path, listen: &str, stop: &Stop) -> Result<Self> {
         let laked = std::env::current_exe()?.with_file_name("laked");
         let mut command = Command::new(&laked);
-        command.arg("--lake").arg(lake).args(["--listen", listen]).env("LAKED_LOG_LEVEL", "warn");
+        command.arg("--lake").arg(lake).args(["--listen", listen, "--commit-age", "1s"]).env("LAKED_LOG_LEVEL", "warn");
         // A group of its own: Ctrl-C in the terminal is the demo's to handle.
         let child = command.stdin(Stdio::null()).process_group(0).spawn().map_err(|error| {
             Error::from(error).with("program", laked.display()).with("remedy", "build it first: make build")
@@ -110,6 +110,18 @@ impl Daemon {
         };
         let table: Value = self.agent.get(&url).call().map_err(failed)?.body_mut().read_json().map_err(failed)?;
         Ok(seen(&table["metadata"]))
+    }
+
+    /// How long the oldest durable record has been waiting for its commit, in seconds.
+    pub fn lag(&self) -> Result<f64> {
+        let url = format!("{}/status", self.url);
+        let failed = |error: ureq::Error| {
+            Error::new(Kind::Unavailable, "the daemon does not answer").with("url", &url).because(error)
+        };
+        let status: Value = self.agent.get(&url).call().map_err(failed)?.body_mut().read_json().map_err(failed)?;
+        let tables = status["tables"].as_array().into_iter().flatten();
+        let lanes = tables.filter_map(|table| table["lanes"].as_array()).flatten();
+        Ok(lanes.filter_map(|lane| lane["lag_seconds"].as_f64()).fold(0.0, f64::max))
     }
 
     /// Waits for an interrupt, or for the daemon to end.
