@@ -31,7 +31,7 @@ test: build venv ## Run every test.
 lint: duckdb ## Check format, lints and docs.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(flags) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(flags)
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items $(flags)
 
 bench: build venv ## Measure against PyIceberg and DuckDB. ARGS="--users 500" for a small run.
 	$(CARGO) build --release $(flags) --example load

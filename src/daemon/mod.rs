@@ -1,7 +1,7 @@
 //! The daemon: a lake that is open, its pipeline, and the one listener. The only place that knows the stages' order.
 //!
 //! [`Lake`] holds what a lake consists of and runs a worker thread for each lane; it works in-process without a
-//! listener, which is how `lakectl --lake` uses it. [`serve`] puts HTTP before it.
+//! listener, which is how `lakectl --lake` uses it. [`serve()`] puts HTTP before it.
 //!
 //! A lane that fails because something does not answer tries again from its mark, with a growing pause; one whose
 //! state contradicts itself halts, alone, and `/health` says so. Nothing is kept between the tries but the mark, so a

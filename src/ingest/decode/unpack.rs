@@ -1,6 +1,6 @@
 //! Takes the packing off a stream of bytes, and holds what comes out to a limit.
 //!
-//! Nothing here is larger than one buffer, so a bomb costs time, not memory: the limits of [`Options`](super::Options)
+//! Nothing here is larger than one buffer, so a bomb costs time, not memory: the limits of [`Options`]
 //! end it. A Zstandard frame may ask for a window of 32 MiB at most. Errors of the packing are the source's
 //! (`Invalid`); errors of reading it keep the kind they came with.
 

@@ -2,7 +2,7 @@
 //!
 //! `DIR/inbox/<ns>.<table>/` is swept by scans; events of the file system only say which folder to look at now. A
 //! whole file ([`looks`]) is claimed by renaming it into the spool ([`claim`]), file and folders synced. The pipeline
-//! reads claims in order, and says what becomes of each: [`Inbox::settle`] moves it to `done/`, `failed/` (with a
+//! reads claims in order, and says what becomes of each: it moves to `done/`, `failed/` (with a
 //! `.reason.json` beside it) or `duplicate/`, where it is kept for days that are set.
 //!
 //! Few files are claimed ahead of the pipeline; the rest waits in the inbox, where its owner can still see it.
