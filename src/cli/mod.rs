@@ -185,3 +185,35 @@ impl Lakectl {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Arguments that share a name across levels fail only when they are read.
+    #[test]
+    fn every_verb_reads_its_arguments() {
+        for line in [
+            "query q -o f",
+            "table list --output json",
+            "table files n.t --at 1",
+            "explain n.t --where a=1 --select a,b",
+            "ingest n.t f --wait",
+            "quarantine list",
+            "quarantine replay n.t --dry-run",
+            "contract check f",
+            "contract new n.t f",
+            "sample cgm --users 2 -o f",
+            "sample broker_tx",
+            "sample prices",
+            "sample ohlcv",
+            "sample gdp",
+            "demo --once",
+            "completions bash",
+        ] {
+            let arguments = std::iter::once("lakectl").chain(line.split(' '));
+            let parsed = Lakectl::try_parse_from(arguments);
+            assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+        }
+    }
+}

@@ -40,8 +40,8 @@ struct Target {
     #[arg(long, value_enum)]
     format: Option<FormArg>,
     /// File to write, `-` for standard output. `.gz` and `.zst` pack it. A file that is there is replaced.
-    #[arg(short, long, default_value = "-")]
-    output: PathBuf,
+    #[arg(short = 'o', long = "to", value_name = "FILE", default_value = "-")]
+    to: PathBuf,
     /// Seed; another seed gives other data of the same shape.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -173,7 +173,7 @@ impl Market {
         let Market { symbols, days, brokers, timeframe, start, target } = self;
         let batches = make(market::Options { symbols, days, brokers, timeframe, seed: target.seed, start })?;
         let made = target.write(|form, out| output::write(batches, form, out))?;
-        Ok((target.output, made))
+        Ok((target.to, made))
     }
 }
 
@@ -181,12 +181,12 @@ type Out = Box<dyn Write + Send>;
 
 impl Target {
     fn clone_where(&self) -> PathBuf {
-        self.output.clone()
+        self.to.clone()
     }
 
     fn write(&self, write: impl FnOnce(Form, &mut Out) -> Result<u64>) -> Result<u64> {
-        let stdout = self.output.as_os_str() == "-";
-        let name = self.output.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let stdout = self.to.as_os_str() == "-";
+        let name = self.to.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let (name, packing) = match name.rsplit_once('.') {
             Some((bare, "gz")) => (bare, "gz"),
             Some((bare, "zst")) => (bare, "zst"),
@@ -195,9 +195,9 @@ impl Target {
         let form = self.form(name, stdout)?;
         if !packing.is_empty() && !matches!(form, Form::Ndjson | Form::Csv) {
             return Err(Error::new(Kind::Invalid, "only ndjson and csv are packed: leave .gz or .zst away")
-                .with("file", self.output.display()));
+                .with("file", self.to.display()));
         }
-        let out: Out = if stdout { Box::new(io::stdout()) } else { Box::new(create(&self.output)?) };
+        let out: Out = if stdout { Box::new(io::stdout()) } else { Box::new(create(&self.to)?) };
         let mut out: Out = Box::new(BufWriter::with_capacity(1 << 16, out));
         match packing {
             "gz" => packed(write, form, flate2::write::GzEncoder::new(out, flate2::Compression::fast())),
@@ -221,7 +221,7 @@ impl Target {
             (None, _) if stdout => Form::Ndjson,
             (None, _) => {
                 return Err(Error::new(Kind::Invalid, "the file's name says no form: add --format")
-                    .with("file", self.output.display()));
+                    .with("file", self.to.display()));
             }
         })
     }
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn the_name_says_the_form() {
-        let target = |name: &str| Target { format: None, output: name.into(), seed: 1 };
+        let target = |name: &str| Target { format: None, to: name.into(), seed: 1 };
         assert_eq!(target("a.csv").form("a.csv", false).expect("known"), Form::Csv);
         assert_eq!(target("-").form("-", true).expect("known"), Form::Ndjson);
         assert!(target("a.dat").form("a.dat", false).is_err());
