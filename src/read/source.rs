@@ -122,7 +122,11 @@ pub fn ident_of(text: &str) -> Result<TableIdent> {
     TableIdent::from_strs(parts).map_err(|error| Error::new(Kind::Invalid, "not a table's name").because(error))
 }
 
-fn open_catalog(folder: &Path) -> Result<Catalog> {
+/// The catalog of a lake on this machine, to be read beside a running daemon.
+///
+/// # Errors
+/// `NotFound` if there is no lake; database errors.
+pub fn open_catalog(folder: &Path) -> Result<Catalog> {
     let database = folder.join("catalog.db");
     let system = System::real();
     if system.disk.stat(&database).is_err() {
@@ -142,7 +146,8 @@ fn path_of(namespace: &NamespaceIdent) -> String {
     namespace.iter().map(|level| escape(level)).collect::<Vec<_>>().join("%1F")
 }
 
-fn escape(text: &str) -> String {
+/// A text as a part of a URL's path.
+pub fn escape(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.~".contains(byte);
     text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

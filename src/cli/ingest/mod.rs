@@ -1,0 +1,211 @@
+//! `lakectl ingest`: sends files or standard input to a daemon, or takes them into a lake nobody serves.
+//!
+//! Lines of text are unpacked here and cut between records into bodies of some MiB ([`cut`]), so that the daemon
+//! answers soon and memory is bounded; a binary file or a JSON array is one body, streamed. Each body's idempotency key
+//! comes from the content up to its end, so that a call repeated after a failure adds nothing twice ([`send`]).
+
+mod cut;
+mod send;
+
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal, Read, Seek};
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use laked_catalog::system::System;
+use serde_json::json;
+
+pub use self::send::{Answer, Sender};
+
+use super::{Output, output};
+use crate::config::Settings;
+use crate::daemon::{self, Lake};
+use crate::error::{Error, Kind, Result};
+use crate::flow::{Format, Packing};
+use crate::ingest::decode::{Input, of_name};
+use crate::read::Source;
+use crate::read::source::ident_of;
+
+/// Send files into a table.
+#[derive(Args, Debug)]
+pub struct Ingest {
+    /// The table, as namespace.table.
+    table: String,
+    /// Files: .ndjson .jsonl .json .csv (also .gz, .zst) .parquet .arrow; `-` is standard input.
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Form of the data, where the name does not say: as a file's ending, ndjson, csv.gz, parquet.
+    #[arg(long)]
+    format: Option<String>,
+    /// Return only once the rows can be read, not merely once they are safe.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Something to send.
+struct Piece {
+    name: String,
+    format: Format,
+    packing: Packing,
+}
+
+impl Ingest {
+    /// Sends each file and reports what was accepted and refused.
+    ///
+    /// # Errors
+    /// `Invalid` for what cannot be read or is refused whole; `Unavailable` if the daemon does not answer.
+    pub fn run(self, source: &Source, form: Output) -> Result<()> {
+        let ident = ident_of(&self.table)?;
+        let pieces = self.files.iter().map(|file| self.piece(file)).collect::<Result<Vec<Piece>>>()?;
+        let mut take: Box<dyn FnMut(&Piece) -> Result<Answer>> = match source {
+            Source::Daemon(url) => {
+                let sender = Sender::new(url, &ident);
+                Box::new(move |piece| piece.send(&sender, self.wait))
+            }
+            Source::Lake(folder) => {
+                let lake = open(folder.clone())?;
+                let table = self.table.clone();
+                Box::new(move |piece| piece.take_in(&lake, &table, self.wait))
+            }
+        };
+        let mut values = Vec::new();
+        for piece in &pieces {
+            let answer = take(piece).map_err(|error| error.with("file", &piece.name))?;
+            match form {
+                Output::Json => values.push(json!({
+                    "file": piece.name, "accepted": answer.accepted, "rejected": answer.rejected,
+                    "reasons": answer.reasons,
+                })),
+                Output::Text => report(&piece.name, &self.table, &answer),
+            }
+        }
+        if form == Output::Json { output::json(&values) } else { Ok(()) }
+    }
+
+    fn piece(&self, file: &str) -> Result<Piece> {
+        let named = match &self.format {
+            Some(format) => format!("standard.{}", format.trim_start_matches('.')),
+            None => file.to_string(),
+        };
+        let (format, packing) = of_name(&named).map_err(|error| match file {
+            "-" => Error::new(Kind::Invalid, "say what standard input holds: --format ndjson, json, csv, parquet or arrow"),
+            _ => error,
+        })?;
+        Ok(Piece { name: file.to_string(), format, packing })
+    }
+}
+
+/// Opens a lake that no daemon serves.
+///
+/// # Errors
+/// `Conflict` if a daemon serves it; those of opening a lake.
+pub fn open(folder: PathBuf) -> Result<Lake> {
+    Lake::open(Settings { lake: folder, ..Settings::default() }, System::real())
+}
+
+impl Piece {
+    fn open(&self) -> Result<Box<dyn Read + Send>> {
+        Ok(match self.name.as_str() {
+            "-" => Box::new(io::stdin()),
+            name => Box::new(open_file(name)?),
+        })
+    }
+
+    fn unpacked(&self, packed: impl Read + Send + 'static) -> Result<Box<dyn Read + Send>> {
+        Ok(match self.packing {
+            Packing::Plain => Box::new(packed),
+            Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+            Packing::Zstd => Box::new(zstd::Decoder::new(packed)?),
+        })
+    }
+
+    fn send(&self, sender: &Sender, wait: bool) -> Result<Answer> {
+        let bar = self.progress();
+        let answer = match self.format {
+            Format::Ndjson | Format::Csv => {
+                let reader = self.unpacked(bar.wrap_read(self.open()?))?;
+                sender.lines(self.format, &[], BufReader::with_capacity(1 << 20, reader), wait)
+            }
+            _ => self.whole().and_then(|mut file| sender.whole(self.format, &mut file, &bar, wait)),
+        };
+        bar.finish_and_clear();
+        answer
+    }
+
+    /// An unpacked file that can be read twice: for its key, then for its body.
+    fn whole(&self) -> Result<File> {
+        if self.name != "-" && self.packing == Packing::Plain {
+            return open_file(&self.name);
+        }
+        let mut copy = tempfile::tempfile()?;
+        io::copy(&mut self.unpacked(self.open()?)?, &mut copy)?;
+        copy.rewind()?;
+        Ok(copy)
+    }
+
+    fn take_in(&self, lake: &Lake, table: &str, wait: bool) -> Result<Answer> {
+        let bar = self.progress();
+        let input = match (self.format, self.name.as_str()) {
+            (Format::Parquet, "-") => {
+                let mut bytes = Vec::new();
+                self.open()?.read_to_end(&mut bytes)?;
+                Input::Bytes(bytes.into())
+            }
+            (Format::Parquet, name) => {
+                let disk = System::real().disk;
+                Input::Random(disk.open(name.as_ref()).map_err(|error| unreadable(name, error))?)
+            }
+            _ => Input::Stream(Box::new(bar.wrap_read(self.open()?))),
+        };
+        let source =
+            daemon::Source { name: self.name.clone(), format: self.format, packing: self.packing, input };
+        let answer = lake.ingest(table, source);
+        bar.finish_and_clear();
+        let answer = answer?;
+        if wait {
+            lake.committed(table, answer.entry)?;
+        }
+        let reasons = answer.reasons.iter().filter_map(|reason| serde_json::to_value(reason).ok()).collect();
+        Ok(Answer { accepted: answer.accepted, rejected: answer.rejected, reasons, late: false })
+    }
+
+    /// A bar on a terminal's standard error; elsewhere nothing is drawn.
+    fn progress(&self) -> ProgressBar {
+        if !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let len = File::open(&self.name).and_then(|file| file.metadata()).map(|metadata| metadata.len()).ok();
+        let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr());
+        let template = match len {
+            Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            None => "{msg} {spinner} {bytes} {bytes_per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.with_message(self.name.clone())
+    }
+}
+
+fn open_file(name: &str) -> Result<File> {
+    File::open(name).map_err(|error| unreadable(name, error))
+}
+
+fn unreadable(name: &str, error: io::Error) -> Error {
+    let kind = Error::from(io::Error::from(error.kind())).kind();
+    Error::new(kind, format!("{name} cannot be read")).because(error)
+}
+
+fn report(file: &str, table: &str, answer: &Answer) {
+    eprintln!("{file}: {} accepted, {} refused", output::count(answer.accepted), output::count(answer.rejected));
+    for reason in answer.reasons.iter().take(5) {
+        eprintln!("  {}", send::reason(reason));
+    }
+    if answer.rejected > 0 {
+        eprintln!("  see them all: lakectl quarantine show {table}");
+    }
+    if answer.late {
+        eprintln!("  the rows are safe, but their commit takes longer than the daemon waits");
+    }
+}
