@@ -8,6 +8,7 @@ use laked_catalog::system::System;
 use serde_json::json;
 
 use super::{Output, output};
+use crate::commit::Intents;
 use crate::error::{Error, Kind, Result};
 use crate::maintain::invariants::{Depth, doctor};
 use crate::read::{Source, source};
@@ -18,6 +19,9 @@ pub struct Doctor {
     /// Decode and count every data file, too.
     #[arg(long)]
     deep: bool,
+    /// The daemon was stopped in order: no commit may be open and nothing may be staged.
+    #[arg(long)]
+    stopped: bool,
 }
 
 impl Doctor {
@@ -32,13 +36,12 @@ impl Doctor {
         let catalog = source::open_catalog(folder)?;
         let system = System::real();
         let store = Store::read_only(system.clone());
-        // With a daemon at work, files are staged and commits are open all the time.
-        let lock = system.disk.lock(&folder.join("lock")).ok();
-        let (intents, staging) = (folder.join("intents"), folder.join("staging"));
-        let open = if lock.is_some() { names(&system, &intents) } else { Vec::new() };
-        let staged = lock.as_ref().map(|_| staging.as_path()).filter(|path| system.disk.stat(path).is_ok());
+        // With a daemon at work, or killed at work, files are staged and commits are open.
+        let staging = folder.join("staging");
+        let staging = Some(staging.as_path()).filter(|path| self.stopped && system.disk.stat(path).is_ok());
+        let open = if self.stopped { open_commits(&system, folder)? } else { Vec::new() };
         let depth = if self.deep { Depth::Deep } else { Depth::Shallow };
-        let report = doctor(&catalog, &store, &open, staged, depth)?;
+        let report = doctor(&catalog, &store, &open, staging, depth)?;
         match form {
             Output::Json => output::json(&json!({
                 "tables": report.tables, "files": report.files,
@@ -46,19 +49,22 @@ impl Doctor {
             }))?,
             Output::Text => {
                 let (tables, files) = (output::count(report.tables as u64), output::count(report.files as u64));
-                println!("{tables} tables, {files} files looked at{}", if self.deep { " and decoded" } else { "" });
-                report.violations.iter().for_each(|violation| println!("{violation}"));
+                let how = if self.deep { "decoded" } else { "looked at" };
+                output::line(format!("{tables} tables, {files} files {how}"))?;
+                report.violations.iter().try_for_each(output::line)?;
             }
         }
         match report.violations.len() {
             0 => Ok(()),
-            broken => Err(Error::new(Kind::Corrupt, "the lake is not as it must be; deploy/RUNBOOK.md says what to do")
-                .with("violations", broken)),
+            broken => {
+                Err(Error::new(Kind::Corrupt, "the lake is not as it must be; deploy/runbook.md says what to do")
+                    .with("violations", broken))
+            }
         }
     }
 }
 
-fn names(system: &System, folder: &Path) -> Vec<String> {
-    let entries = system.disk.list(folder).unwrap_or_default();
-    entries.into_iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
+fn open_commits(system: &System, folder: &Path) -> Result<Vec<String>> {
+    let intents = Intents::open(system.disk.clone(), folder.join("intents"))?;
+    Ok(intents.pending().iter().map(|intent| intent.commit.to_string()).collect())
 }

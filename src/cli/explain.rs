@@ -8,7 +8,7 @@ use super::Output;
 use super::output;
 use crate::error::{Error, Kind, Result};
 use crate::read::duck::{At, snapshot_at};
-use crate::read::explain::{Amount, explain};
+use crate::read::explain::{Amount, Explained, explain};
 use crate::read::source::ident_of;
 use crate::read::{Predicate, Source, parse_where, plan};
 
@@ -17,7 +17,7 @@ use crate::read::{Predicate, Source, parse_where, plan};
 pub struct Explain {
     /// The table, as namespace.table.
     table: String,
-    /// A condition, as in SQL.
+    /// A condition, as in SQL: comparisons, IN, BETWEEN, LIKE, IS NULL, with AND, OR, NOT.
     #[arg(long = "where", value_name = "CONDITION")]
     condition: Option<String>,
     /// Columns that are read, separated by commas; all if absent.
@@ -49,55 +49,80 @@ impl Explain {
         };
         let selected = self.select.iter().map(column).collect::<Result<Vec<i32>>>()?;
         let store = Store::read_only(System::real());
-        let whole = plan::plan(&store, metadata, snapshot.as_ref(), &predicate, true)?;
-        let pruned = plan::plan(&store, metadata, snapshot.as_ref(), &predicate, false)?;
-        let explained = explain(&store, metadata, &whole, &pruned, &predicate, &selected)?;
-        if form == Output::Json {
-            return output::json(&explained);
+        let plan = plan::plan(&store, metadata, snapshot.as_ref(), &predicate, true)?;
+        let explained = explain(&store, metadata, &plan, &predicate, &selected)?;
+        match form {
+            Output::Json => output::json(&explained),
+            Output::Text => output::line(text(&explained)),
         }
-        println!(
-            "manifests: {} of {} read; columns read: {}",
-            explained.manifests_read,
-            explained.manifests,
-            explained.columns.join(", ")
-        );
-        output::table(
-            &["", "partitions", "files", "row groups", "bytes", "skipped by this step"],
-            &[
-                row("table", None, explained.table, ""),
-                row("partitions", Some(explained.table), explained.after_partitions, "partitions"),
-                row("file bounds", Some(explained.after_partitions), explained.after_bounds, "files"),
-                row("row groups", Some(explained.after_bounds), explained.after_row_groups, "row groups"),
-                row("columns", Some(explained.after_row_groups), explained.after_columns, "bytes"),
+    }
+}
+
+fn text(explained: &Explained) -> String {
+    let first = &explained.steps[0];
+    let table = cells("table", first.before, String::new());
+    let rows = explained.steps.iter().map(|step| {
+        let skipped = match step.by {
+            "partitions" => format!("{} of the partitions", percent(step.skipped.partitions)),
+            "file bounds" => format!("{} of the files", percent(step.skipped.files)),
+            "row groups" => format!("{} of the row groups", percent(step.skipped.row_groups.unwrap_or_default())),
+            _ => format!("{} of the bytes", percent(step.skipped.bytes)),
+        };
+        cells(step.by, step.after, skipped)
+    });
+    let rows: Vec<Vec<String>> = std::iter::once(table).chain(rows).collect();
+    let drawn = output::drawn(&["left after", "partitions", "files", "row groups", "bytes", "this step skips"], &rows);
+    let (read, all, columns) = (explained.manifests_read, explained.manifests, explained.columns.join(", "));
+    format!("{drawn}\nmanifests read  {read} of {all}\ncolumns read    {columns}")
+}
+
+fn cells(name: &str, amount: Amount, skipped: String) -> Vec<String> {
+    let groups = amount.row_groups.map_or("-".to_string(), output::count);
+    let (partitions, files) = (output::count(amount.partitions), output::count(amount.files));
+    vec![name.to_string(), partitions, files, groups, output::bytes(amount.bytes), skipped]
+}
+
+/// In tenths, rounded down: what is left is never hidden.
+fn percent(share: f64) -> String {
+    format!("{:.1} %", (share * 10.0).floor() / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::explain::{Share, Step};
+
+    #[test]
+    fn the_steps_are_drawn_with_what_they_skip() {
+        let amount = |partitions, files, row_groups, bytes| Amount { partitions, files, row_groups, bytes };
+        let step = |by, before, after, share| {
+            let skipped = Share { partitions: share, files: share, row_groups: Some(share), bytes: share };
+            Step { by, before, after, skipped }
+        };
+        let (table, one) = (amount(144, 1440, None, 5 << 30), amount(1, 10, None, 40 << 20));
+        let (file, group, read) =
+            (amount(1, 1, Some(8), 4 << 20), amount(1, 1, Some(2), 1 << 20), amount(1, 1, Some(2), 200 << 10));
+        let explained = Explained {
+            manifests: 12,
+            manifests_read: 1,
+            columns: vec!["user_id".into(), "timestamp".into()],
+            steps: [
+                step("partitions", table, one, 99.305_55),
+                step("file bounds", one, file, 90.0),
+                step("row groups", file, group, 75.0),
+                step("columns", group, read, 80.468_75),
             ],
-        )
-    }
-}
+        };
+        let golden = "\
+left after   partitions  files  row groups      bytes  this step skips
+table               144  1,440           -    5.0 GiB
+partitions            1     10           -   40.0 MiB  99.3 % of the partitions
+file bounds           1      1           8    4.0 MiB  90.0 % of the files
+row groups            1      1           2    1.0 MiB  75.0 % of the row groups
+columns               1      1           2  200.0 KiB  80.4 % of the bytes
 
-fn row(name: &str, before: Option<Amount>, after: Amount, unit: &str) -> Vec<String> {
-    let of = |amount: Amount| match unit {
-        "partitions" => amount.partitions,
-        "files" => amount.files,
-        "row groups" => amount.row_groups,
-        _ => amount.bytes,
-    };
-    let skipped = before.map_or(String::new(), |before| format!("{} of the {unit}", share(of(before), of(after))));
-    let groups = if after.row_groups == 0 { "?".to_string() } else { output::count(after.row_groups) };
-    vec![
-        name.to_string(),
-        output::count(after.partitions),
-        output::count(after.files),
-        groups,
-        output::bytes(after.bytes),
-        skipped,
-    ]
-}
-
-/// The share that is gone, in tenths of a percent.
-fn share(before: u64, after: u64) -> String {
-    if before == 0 {
-        return "none".to_string();
+manifests read  1 of 12
+columns read    user_id, timestamp";
+        assert_eq!(text(&explained), golden);
     }
-    let tenths = before.saturating_sub(after).saturating_mul(1000) / before;
-    format!("{}.{} %", tenths / 10, tenths % 10)
 }

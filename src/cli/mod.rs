@@ -5,6 +5,7 @@
 
 pub mod contract;
 pub mod demo;
+mod doctor;
 mod explain;
 mod ingest;
 mod output;
@@ -94,6 +95,9 @@ enum Verb {
     Sample(sample::Sample),
     /// Show it all: a daemon on an empty lake, fed with the sample while it is queried.
     Demo(demo::Demo),
+    /// Check a lake against its invariants: files, counts, sequence numbers, partitions.
+    #[command(after_help = "Example:\n  lakectl doctor --lake ./lake --deep")]
+    Doctor(doctor::Doctor),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -127,13 +131,10 @@ impl Contract {
         match self {
             Contract::Check { files } => {
                 let (report, good) = contract::check(&files);
-                print!("{report}");
+                output::line(report.trim_end())?;
                 if good { Ok(()) } else { Err(Error::new(Kind::Invalid, "a contract is not valid; see above")) }
             }
-            Contract::New { table, file } => {
-                print!("{}", contract::new(&table, &file)?);
-                Ok(())
-            }
+            Contract::New { table, file } => output::line(contract::new(&table, &file)?.trim_end()),
         }
     }
 }
@@ -178,6 +179,7 @@ impl Lakectl {
             Verb::Contract(verb) => verb.run(),
             Verb::Sample(verb) => verb.run(),
             Verb::Demo(verb) => verb.run(),
+            Verb::Doctor(verb) => verb.run(&place.source(), place.output),
             Verb::Completions { shell } => {
                 clap_complete::generate(shell, &mut Lakectl::command(), "lakectl", &mut std::io::stdout());
                 Ok(())
@@ -193,6 +195,7 @@ mod tests {
     /// Arguments that share a name across levels fail only when they are read.
     #[test]
     fn every_verb_reads_its_arguments() {
+        Lakectl::command().debug_assert();
         for line in [
             "query q -o f",
             "table list --output json",
@@ -209,6 +212,7 @@ mod tests {
             "sample ohlcv",
             "sample gdp",
             "demo --once",
+            "doctor --deep",
             "completions bash",
         ] {
             let arguments = std::iter::once("lakectl").chain(line.split(' '));

@@ -6,29 +6,46 @@ use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
 
-/// Prints rows under headings, columns aligned; numbers to the right.
+/// Rows under headings, a line each; columns of figures are aligned to the right.
+pub fn drawn(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column)).map(String::as_str);
+    let width =
+        |column: usize| cells(column).chain(headings.get(column).copied()).map(|cell| cell.chars().count()).max();
+    let columns: Vec<(usize, bool)> =
+        (0..headings.len()).map(|column| (width(column).unwrap_or(0), cells(column).all(is_figure))).collect();
+    let line = |row: &mut dyn Iterator<Item = &str>| {
+        let aligned = row.zip(&columns).map(|(cell, (width, figures))| match figures {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        });
+        format!("{}\n", aligned.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    let mut text = line(&mut headings.iter().copied());
+    rows.iter().for_each(|row| text.push_str(&line(&mut row.iter().map(String::as_str))));
+    text
+}
+
+fn is_figure(cell: &str) -> bool {
+    let figure = |c: char| c.is_ascii_digit() || ".,- KMGTiB".contains(c);
+    cell.is_empty() || cell == "-" || (cell.starts_with(|c: char| c.is_ascii_digit()) && cell.chars().all(figure))
+}
+
+/// Prints rows under headings.
 ///
 /// # Errors
 /// Output errors.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(headings.get(column).map(|heading| heading.len())).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let mut out = io::stdout().lock();
-    let heading: Vec<String> = headings.iter().map(|heading| (*heading).to_string()).collect();
-    for row in std::iter::once(&heading).chain(rows) {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| aligned(cell, *width)).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
+    write!(io::stdout().lock(), "{}", drawn(headings, rows))?;
     Ok(())
 }
 
-fn aligned(cell: &str, width: usize) -> String {
-    let number = cell.starts_with(|c: char| c.is_ascii_digit() || c == '-')
-        && cell.chars().all(|c| c.is_ascii_digit() || ".,%-+ KMGTiB".contains(c));
-    if number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+/// Prints a line; unlike `println!`, it survives a reader that has gone.
+///
+/// # Errors
+/// Output errors.
+pub fn line(text: impl std::fmt::Display) -> Result<()> {
+    writeln!(io::stdout().lock(), "{text}")?;
+    Ok(())
 }
 
 /// Prints a value as JSON.
@@ -80,6 +97,14 @@ pub fn time(millis: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_stand_below_one_another_and_texts_do_not_move() {
+        let row = |cells: [&str; 3]| cells.map(str::to_string).to_vec();
+        let rows = [row(["a", "1,024", "9 lives"]), row(["long name", "7", "1"])];
+        let golden = "name           n  note\na          1,024  9 lives\nlong name      7  1\n";
+        assert_eq!(drawn(&["name", "n", "note"], &rows), golden);
+    }
 
     #[test]
     fn figures_read_well() {

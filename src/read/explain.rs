@@ -26,34 +26,68 @@ pub struct Amount {
     pub partitions: u64,
     /// Data files.
     pub files: u64,
-    /// Row groups; known only once footers are read.
-    pub row_groups: u64,
-    /// Bytes.
+    /// Row groups; not known before footers are read.
+    pub row_groups: Option<u64>,
+    /// Bytes: of files until their footers are read, then of their columns.
     pub bytes: u64,
 }
 
+/// Parts of an [`Amount`] in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// Of the partitions.
+    pub partitions: f64,
+    /// Of the files.
+    pub files: f64,
+    /// Of the row groups, where they are known.
+    pub row_groups: Option<f64>,
+    /// Of the bytes.
+    pub bytes: f64,
+}
+
+/// One pruning.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// What it goes by: `partitions`, `file bounds`, `row groups`, `columns`.
+    pub by: &'static str,
+    /// What is left to it.
+    pub before: Amount,
+    /// What it leaves.
+    pub after: Amount,
+    /// What it skips, in percent of what was left to it.
+    pub skipped: Share,
+}
+
 /// What a scan would read after each pruning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explained {
     /// Manifests of the snapshot.
     pub manifests: u64,
     /// Those a scan reads.
     pub manifests_read: u64,
-    /// The whole snapshot.
-    pub table: Amount,
-    /// After pruning by partition values.
-    pub after_partitions: Amount,
-    /// After pruning by column bounds of files.
-    pub after_bounds: Amount,
-    /// After pruning by row groups' statistics; bytes are those of all columns.
-    pub after_row_groups: Amount,
-    /// After leaving out columns.
-    pub after_columns: Amount,
     /// The columns that are read.
     pub columns: Vec<String>,
+    /// The prunings, in their order.
+    pub steps: [Step; 4],
 }
 
-/// Explains a plan made with `whole` manifests; `selected` are the columns asked for, all if empty.
+impl Step {
+    fn new(by: &'static str, before: Amount, after: Amount) -> Step {
+        let percent = |before: u64, after: u64| match before {
+            0 => 0.0,
+            _ => before.saturating_sub(after) as f64 * 100.0 / before as f64,
+        };
+        let skipped = Share {
+            partitions: percent(before.partitions, after.partitions),
+            files: percent(before.files, after.files),
+            row_groups: before.row_groups.zip(after.row_groups).map(|(before, after)| percent(before, after)),
+            bytes: percent(before.bytes, after.bytes),
+        };
+        Step { by, before, after, skipped }
+    }
+}
+
+/// Explains a plan of the whole table; `selected` are the columns asked for, all if empty.
 ///
 /// # Errors
 /// `Corrupt` if a footer cannot be read; storage errors.
@@ -61,51 +95,69 @@ pub fn explain(
     store: &Store,
     metadata: &TableMetadata,
     plan: &Plan,
-    pruned: &Plan,
     predicate: &Predicate,
     selected: &[i32],
 ) -> Result<Explained> {
     let columns = columns_read(metadata, &plan.schema, predicate, selected);
-    let mut explained = Explained {
-        manifests: plan.manifests as u64,
-        manifests_read: pruned.manifests_read as u64,
-        table: amount(plan.files.iter()),
-        after_partitions: amount(plan.files.iter().filter(|file| file.by_partition)),
-        after_bounds: amount(plan.left()),
-        after_row_groups: Amount::default(),
-        after_columns: Amount::default(),
-        columns: columns.iter().filter_map(|id| plan.schema.name_by_field_id(*id)).map(str::to_string).collect(),
-    };
-    let mut kept = Vec::new();
+    let table = amount(plan.files.iter());
+    let partitions = amount(plan.files.iter().filter(|file| file.by_partition));
+    let mut bounds = amount(plan.left());
+    let (mut all, mut kept) = (Groups::default(), Vec::new());
+    let mut left = Groups::default();
     for file in plan.left() {
         let footer = footer(store, file.file.file_path())?;
-        explained.after_bounds.row_groups += footer.num_row_groups() as u64;
-        let groups = footer.row_groups().iter().filter(|group| {
+        all.count += footer.num_row_groups() as u64;
+        let before = left.count;
+        for group in footer.row_groups() {
             let views = RowGroup::of(group, &plan.schema);
-            may_match(predicate, &|column| views.view(column).into_iter().collect())
-        });
-        let mut any = false;
-        for group in groups {
-            any = true;
-            let after = &mut explained.after_row_groups;
-            after.row_groups += 1;
-            after.bytes += group.columns().iter().map(|column| unsigned(column.compressed_size())).sum::<u64>();
-            explained.after_columns.bytes += group
-                .columns()
-                .iter()
-                .filter(|column| columns.contains(&column.column_descr().self_type().get_basic_info().id()))
-                .map(|column| unsigned(column.compressed_size()))
-                .sum::<u64>();
+            if may_match(predicate, &|column| views.view(column).into_iter().collect()) {
+                left.add(group, &columns);
+            }
         }
-        if any {
+        if left.count > before {
             kept.push(file);
         }
     }
-    let left = amount(kept.into_iter());
-    explained.after_row_groups =
-        Amount { bytes: explained.after_row_groups.bytes, row_groups: explained.after_row_groups.row_groups, ..left };
-    explained.after_columns = Amount { bytes: explained.after_columns.bytes, ..explained.after_row_groups };
-    Ok(explained)
+    bounds.row_groups = Some(all.count);
+    let groups = Amount { row_groups: Some(left.count), bytes: left.bytes, ..amount(kept.into_iter()) };
+    let read = Amount { bytes: left.read, ..groups };
+    Ok(Explained {
+        manifests: plan.manifests as u64,
+        manifests_read: plan.manifests_read as u64,
+        columns: columns.iter().filter_map(|id| plan.schema.name_by_field_id(*id)).map(str::to_string).collect(),
+        steps: [
+            Step::new("partitions", table, partitions),
+            Step::new("file bounds", partitions, bounds),
+            Step::new("row groups", bounds, groups),
+            Step::new("columns", groups, read),
+        ],
+    })
+}
+
+/// Row groups and the bytes of their columns.
+#[derive(Default)]
+struct Groups {
+    count: u64,
+    bytes: u64,
+    /// Bytes of the columns that are read.
+    read: u64,
+}
+
+impl Groups {
+    fn add(&mut self, group: &RowGroupMetaData, columns: &BTreeSet<i32>) {
+        self.count += 1;
+        for column in group.columns() {
+            let bytes = unsigned(column.compressed_size());
+            self.bytes += bytes;
+            // A nested column belongs to the column of the schema it is in.
+            let root = column.column_descr().path().parts().first();
+            let top = group.schema_descr().root_schema().get_fields().iter();
+            let id = top.filter(|field| Some(&field.name().to_string()) == root).map(|field| field.get_basic_info());
+            if id.filter(|info| info.has_id()).any(|info| columns.contains(&info.id())) {
+                self.read += bytes;
+            }
+        }
+    }
 }
 
 fn amount<'a>(files: impl Iterator<Item = &'a PlannedFile>) -> Amount {
@@ -113,7 +165,7 @@ fn amount<'a>(files: impl Iterator<Item = &'a PlannedFile>) -> Amount {
     for file in files {
         amount.files += 1;
         amount.bytes += file.file.file_size_in_bytes();
-        partitions.insert((file.spec_id, format!("{:?}", file.file.partition())));
+        partitions.insert((file.spec_id, file.file.partition()));
     }
     amount.partitions = partitions.len() as u64;
     amount

@@ -14,7 +14,7 @@ pub mod plan;
 mod predicate;
 mod prune;
 mod pushdown;
-mod relation;
+pub mod relation;
 pub mod source;
 mod vectors;
 

@@ -57,7 +57,7 @@ pub struct Plan {
     pub deletes: Vec<PlannedFile>,
     /// Manifests of the snapshot.
     pub manifests: usize,
-    /// Those that were read.
+    /// Those a scan reads.
     pub manifests_read: usize,
 }
 
@@ -106,8 +106,9 @@ pub fn plan(
                 .with("spec", manifest.partition_spec_id)
         })?;
         // Deletes apply across partitions where their spec is unpartitioned, so they are always looked at.
-        if whole || manifest.content == ManifestContentType::Deletes || spec.manifest_may_match(manifest, predicate) {
-            plan.manifests_read += 1;
+        let wanted = manifest.content == ManifestContentType::Deletes || spec.manifest_may_match(manifest, predicate);
+        plan.manifests_read += usize::from(wanted);
+        if wanted || whole {
             plan.add(store, manifest, spec, predicate, whole)?;
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use iceberg::spec::TableMetadata;
-use iceberg::{NamespaceIdent, TableIdent};
+use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use laked_catalog::store::{Store, location_of};
 use laked_catalog::system::System;
 use laked_catalog::{Catalog, Database, Settings};
@@ -103,6 +103,27 @@ impl Source {
         }
     }
 
+    /// Commits updates through a daemon's catalog.
+    ///
+    /// # Errors
+    /// `Conflict` if a requirement does not hold; `Invalid` with the daemon's words; `Unavailable`.
+    pub fn commit(&self, ident: &TableIdent, requirements: &[TableRequirement], updates: &[TableUpdate]) -> Result<()> {
+        let Source::Daemon(url) = self else {
+            return Err(Error::new(Kind::Internal, "a lake's own catalog commits by itself"));
+        };
+        let url = format!("{url}/v1/namespaces/{}/tables/{}", path_of(ident.namespace()), escape(ident.name()));
+        let body = serde_json::json!({ "requirements": requirements, "updates": updates });
+        let mut response = agent().post(&url).send_json(&body).map_err(|error| silent(&url, error))?;
+        match response.status().as_u16() {
+            200 | 204 => Ok(()),
+            status => {
+                let words = response.body_mut().read_to_string().unwrap_or_default();
+                let kind = if status == 409 { Kind::Conflict } else { Kind::Invalid };
+                Err(Error::new(kind, "the daemon refuses the commit").with("status", status).with("answer", words))
+            }
+        }
+    }
+
     fn no_such_table(&self, ident: &TableIdent) -> Error {
         let names: Vec<String> = self.tables().unwrap_or_default().iter().map(ToString::to_string).collect();
         let known = if names.is_empty() { "none".to_string() } else { names.join(", ") };
@@ -152,17 +173,22 @@ pub fn escape(text: &str) -> String {
     text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
+fn agent() -> ureq::Agent {
+    ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build())
+}
+
+fn silent(url: &str, error: ureq::Error) -> Error {
+    Error::new(Kind::Unavailable, "the daemon does not answer: start `laked`, or give --url or --lake")
+        .with("url", url)
+        .because(error)
+}
+
 /// GETs JSON of a daemon.
 ///
 /// # Errors
 /// `Unavailable` if nobody answers; `NotFound`; `Invalid` with the daemon's words otherwise.
 pub fn get<T: DeserializeOwned>(url: &str) -> Result<T> {
-    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
-    let mut response = agent.get(url).call().map_err(|error| {
-        Error::new(Kind::Unavailable, "the daemon does not answer: start `laked`, or give --url or --lake")
-            .with("url", url)
-            .because(error)
-    })?;
+    let mut response = agent().get(url).call().map_err(|error| silent(url, error))?;
     let body = response.body_mut().with_config().limit(1 << 30).read_to_vec();
     let body = body.map_err(|error| Error::new(Kind::Unavailable, "the daemon's answer broke off").because(error))?;
     match response.status().as_u16() {

@@ -15,6 +15,8 @@ pub struct Cutter<R> {
     reader: R,
     csv: bool,
     header: Vec<u8>,
+    /// Lines read, those of the header left out.
+    lines: u64,
 }
 
 impl<R: BufRead> Cutter<R> {
@@ -23,7 +25,7 @@ impl<R: BufRead> Cutter<R> {
     /// # Errors
     /// Those of the reader; `Invalid` for a record without end.
     pub fn new(format: Format, reader: R) -> Result<Self> {
-        let mut cutter = Cutter { reader, csv: format == Format::Csv, header: Vec::new() };
+        let mut cutter = Cutter { reader, csv: format == Format::Csv, header: Vec::new(), lines: 0 };
         if cutter.csv {
             let mut header = Vec::new();
             cutter.record(&mut header)?;
@@ -31,8 +33,14 @@ impl<R: BufRead> Cutter<R> {
                 header.push(b'\n');
             }
             cutter.header = header;
+            cutter.lines = 0;
         }
         Ok(cutter)
+    }
+
+    /// Lines of the source before the next body, but for those of the header, which each body has.
+    pub fn lines(&self) -> u64 {
+        self.lines
     }
 
     /// The next body; `None` at the end.
@@ -58,6 +66,7 @@ impl<R: BufRead> Cutter<R> {
                 return Err(Error::new(Kind::Invalid, "a record is longer than 64 MiB; is a quote not closed?")
                     .with("it begins", at));
             }
+            self.lines += u64::from(read > 0);
             quotes += if self.csv { memchr::memchr_iter(b'"', &body[line..]).count() } else { 0 };
             if read == 0 || quotes % 2 == 0 {
                 return Ok(body.len() > start);
@@ -92,6 +101,9 @@ mod tests {
         let found = bodies(Format::Ndjson, &text);
         assert!(found.len() > 1 && found.iter().all(|body| body.ends_with("}\n")));
         assert_eq!(found.concat(), text);
+        let mut cutter = Cutter::new(Format::Ndjson, text.as_bytes()).expect("opens");
+        let first = cutter.next().expect("reads").expect("a body");
+        assert_eq!(cutter.lines(), first.iter().filter(|byte| **byte == b'\n').count() as u64);
     }
 
     #[test]

@@ -43,6 +43,12 @@ pub struct Ingest {
     wait: bool,
 }
 
+/// Who takes it.
+enum Target {
+    Daemon(Sender),
+    Lake(Box<Lake>),
+}
+
 /// Something to send.
 struct Piece {
     name: String,
@@ -58,20 +64,17 @@ impl Ingest {
     pub fn run(self, source: &Source, form: Output) -> Result<()> {
         let ident = ident_of(&self.table)?;
         let pieces = self.files.iter().map(|file| self.piece(file)).collect::<Result<Vec<Piece>>>()?;
-        let mut take: Box<dyn FnMut(&Piece) -> Result<Answer>> = match source {
-            Source::Daemon(url) => {
-                let sender = Sender::new(url, &ident);
-                Box::new(move |piece| piece.send(&sender, self.wait))
-            }
-            Source::Lake(folder) => {
-                let lake = open(folder.clone())?;
-                let table = self.table.clone();
-                Box::new(move |piece| piece.take_in(&lake, &table, self.wait))
-            }
+        let target = match source {
+            Source::Daemon(url) => Target::Daemon(Sender::new(url, &ident)),
+            Source::Lake(folder) => Target::Lake(Box::new(open(folder.clone())?)),
         };
         let mut values = Vec::new();
         for piece in &pieces {
-            let answer = take(piece).map_err(|error| error.with("file", &piece.name))?;
+            let answer = match &target {
+                Target::Daemon(sender) => piece.send(sender, self.wait),
+                Target::Lake(lake) => piece.take_in(lake, &self.table, self.wait),
+            };
+            let answer = answer.map_err(|error| error.with("file", &piece.name))?;
             match form {
                 Output::Json => values.push(json!({
                     "file": piece.name, "accepted": answer.accepted, "rejected": answer.rejected,
@@ -89,7 +92,9 @@ impl Ingest {
             None => file.to_string(),
         };
         let (format, packing) = of_name(&named).map_err(|error| match file {
-            "-" => Error::new(Kind::Invalid, "say what standard input holds: --format ndjson, json, csv, parquet or arrow"),
+            "-" => {
+                Error::new(Kind::Invalid, "say what standard input holds: --format ndjson, json, csv, parquet or arrow")
+            }
             _ => error,
         })?;
         Ok(Piece { name: file.to_string(), format, packing })
@@ -158,8 +163,7 @@ impl Piece {
             }
             _ => Input::Stream(Box::new(bar.wrap_read(self.open()?))),
         };
-        let source =
-            daemon::Source { name: self.name.clone(), format: self.format, packing: self.packing, input };
+        let source = daemon::Source { name: self.name.clone(), format: self.format, packing: self.packing, input };
         let answer = lake.ingest(table, source);
         bar.finish_and_clear();
         let answer = answer?;

@@ -51,6 +51,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// With the lines of the source instead of those of its body.
+    fn behind(mut self, lines: u64) -> Answer {
+        for reason in &mut self.reasons {
+            if let Some(line) = reason["line"].as_u64() {
+                reason["line"] = (line + lines).into();
+            }
+        }
+        self
+    }
+
     fn add(&mut self, more: Answer) {
         self.accepted += more.accepted;
         self.rejected += more.rejected;
@@ -74,6 +84,8 @@ pub fn reason(reason: &Value) -> String {
 struct Body {
     bytes: Vec<u8>,
     key: String,
+    /// Lines of the source before its first.
+    lines: u64,
 }
 
 /// Posts bodies for one table.
@@ -99,17 +111,19 @@ impl Sender {
         let mut cutter = Cutter::new(format, reader)?;
         let mut chain = Sha256::new_with_prefix(salt);
         let mut next = || -> Result<Option<Body>> {
+            let lines = cutter.lines();
             let Some(bytes) = cutter.next()? else { return Ok(None) };
             chain.update(&bytes);
-            Ok(Some(Body { key: key(&chain), bytes }))
+            Ok(Some(Body { key: key(&chain), bytes, lines }))
         };
         let Some(mut body) = next()? else { return Ok(Answer::default()) };
         let total = Mutex::new(Ok(Answer::default()));
+        let (send, receive) = sync_channel::<Body>(0);
+        let receive = Mutex::new(receive);
         std::thread::scope(|scope| -> Result<()> {
-            let (send, receive) = sync_channel::<Body>(0);
-            let receive = Mutex::new(receive);
             let (receive, total) = (&receive, &total);
-            let workers: Vec<_> = (0..SENDERS).map(|_| scope.spawn(move || self.work(format, receive, total))).collect();
+            let workers: Vec<_> =
+                (0..SENDERS).map(|_| scope.spawn(move || self.work(format, receive, total))).collect();
             let fed = (|| {
                 while let Some(following) = next()? {
                     // Nobody receives once a worker has failed.
@@ -124,7 +138,7 @@ impl Sender {
             fed
         })?;
         let mut total = total.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-        total.add(self.text(format, &body.key, wait, &body.bytes)?);
+        total.add(self.text(format, &body.key, wait, &body.bytes)?.behind(body.lines));
         Ok(total)
     }
 
@@ -135,7 +149,7 @@ impl Sender {
             let answer = if is_failed(total) { return } else { self.text(format, &body.key, false, &body.bytes) };
             let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
             match (total.as_mut(), answer) {
-                (Ok(total), Ok(answer)) => total.add(answer),
+                (Ok(total), Ok(answer)) => total.add(answer.behind(body.lines)),
                 (Ok(_), Err(error)) => *total = Err(error),
                 (Err(_), _) => return,
             }

@@ -66,7 +66,7 @@ impl Replay {
         refused.retain(|one| !replayed.has(&one.place()));
         let mended = self.mended(refused)?;
         if self.dry_run {
-            print!("{}", mended.body);
+            output::line(mended.body.trim_end())?;
         }
         let (count, before) = (mended.places.len(), all - mended.places.len());
         if self.dry_run || count == 0 {
@@ -125,8 +125,9 @@ impl Replay {
     }
 
     fn set_fields(&self, one: &Refused) -> Result<String> {
-        let mut object: Map<String, Value> = serde_json::from_str(&one.raw)
-            .map_err(|error| invalid("a record is no JSON object and cannot be mended with --set", one).because(error))?;
+        let mut object: Map<String, Value> = serde_json::from_str(&one.raw).map_err(|error| {
+            invalid("a record is no JSON object and cannot be mended with --set", one).because(error)
+        })?;
         for set in &self.set {
             let (field, value) = set
                 .split_once('=')
