@@ -3,4 +3,5 @@
 #[allow(dead_code, reason = "each scenario uses its part of the kit")]
 mod kit;
 mod read;
+mod readers;
 mod rules;

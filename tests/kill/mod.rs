@@ -28,7 +28,7 @@ fn body(request: u64) -> String {
 }
 
 fn strace(nth: u64) -> Vec<String> {
-    ["-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e"]
+    ["-D", "-f", "-qq", "-o", "/dev/null", "-e"]
         .into_iter()
         .map(String::from)
         .chain([format!("trace={CALLS}"), "-e".into(), format!("inject={CALLS}:signal=KILL:when={nth}")])

@@ -96,7 +96,8 @@ impl Drop for Daemon {
 }
 
 fn arguments(lake: &Path) -> Vec<std::ffi::OsString> {
-    vec!["--lake".into(), lake.into(), "--listen".into(), "127.0.0.1:0".into()]
+    let listen = ["--listen", "127.0.0.1:0", "--commit-age", "200ms"];
+    ["--lake".into(), lake.into()].into_iter().chain(listen.map(Into::into)).collect()
 }
 
 fn lines_of(stderr: ChildStderr) -> mpsc::Receiver<String> {
