@@ -44,7 +44,7 @@ fn strace(nth: u64) -> Vec<String> {
 /// Sends requests from `next` on until the daemon dies or all are answered; returns the first unanswered.
 fn produce(daemon: &Daemon, mut next: u64) -> u64 {
     while next < RECORDS / PER_REQUEST {
-        let wait = if next % WAIT_EVERY == 0 { "?wait=committed" } else { "" };
+        let wait = if next.is_multiple_of(WAIT_EVERY) { "?wait=committed" } else { "" };
         let url = format!("{}/ingest/glucose/cgm_readings{wait}", daemon.url);
         let key = format!("00000000-0000-7000-8000-{next:012}");
         let headers = [("Content-Type", "application/x-ndjson"), ("Idempotency-Key", key.as_str())];
