@@ -1,5 +1,6 @@
 //! Reading what the stages wrote and what others did to it.
 
+mod cli;
 mod deletes;
 mod explain;
 mod lake;

@@ -27,6 +27,9 @@ use crate::ingest::decode::{Input, of_name};
 use crate::read::Source;
 use crate::read::source::ident_of;
 
+/// Bytes of standard input that tell its form.
+const LOOK: u64 = 4096;
+
 /// Send files into a table.
 #[derive(Args, Debug)]
 pub struct Ingest {
@@ -35,10 +38,10 @@ pub struct Ingest {
     /// Files: .ndjson .jsonl .json .csv (also .gz, .zst) .parquet .arrow; `-` is standard input.
     #[arg(required = true)]
     files: Vec<String>,
-    /// Form of the data, where the name does not say: as a file's ending, ndjson, csv.gz, parquet.
+    /// Form of the data, where the name or its beginning does not say: as a file's ending, ndjson, csv.gz, parquet.
     #[arg(long)]
     format: Option<String>,
-    /// Return only once the rows can be read, not merely once they are safe.
+    /// Return only once the rows can be read, not merely once they are safe. With --lake it is always so.
     #[arg(long)]
     wait: bool,
 }
@@ -54,6 +57,8 @@ struct Piece {
     name: String,
     format: Format,
     packing: Packing,
+    /// Bytes of standard input that were looked at already.
+    begun: Vec<u8>,
 }
 
 impl Ingest {
@@ -68,13 +73,14 @@ impl Ingest {
             Source::Daemon(url) => Target::Daemon(Sender::new(url, &ident)),
             Source::Lake(folder) => Target::Lake(Box::new(open(folder.clone())?)),
         };
-        let mut values = Vec::new();
+        let (mut values, mut last) = (Vec::new(), None);
         for piece in &pieces {
             let answer = match &target {
                 Target::Daemon(sender) => piece.send(sender, self.wait),
-                Target::Lake(lake) => piece.take_in(lake, &self.table, self.wait),
+                Target::Lake(lake) => piece.take_in(lake, &self.table),
             };
             let answer = answer.map_err(|error| error.with("file", &piece.name))?;
+            last = Some(answer.entry);
             match form {
                 Output::Json => values.push(json!({
                     "file": piece.name, "accepted": answer.accepted, "rejected": answer.rejected,
@@ -83,22 +89,41 @@ impl Ingest {
                 Output::Text => report(&piece.name, &self.table, &answer),
             }
         }
+        if let (Target::Lake(lake), Some(entry)) = (&target, last) {
+            settle(lake, &self.table, entry)?;
+        }
         if form == Output::Json { output::json(&values) } else { Ok(()) }
     }
 
     fn piece(&self, file: &str) -> Result<Piece> {
-        let named = match &self.format {
-            Some(format) => format!("standard.{}", format.trim_start_matches('.')),
-            None => file.to_string(),
-        };
-        let (format, packing) = of_name(&named).map_err(|error| match file {
-            "-" => {
-                Error::new(Kind::Invalid, "say what standard input holds: --format ndjson, json, csv, parquet or arrow")
+        let mut begun = Vec::new();
+        let (format, packing) = match (&self.format, file) {
+            (Some(format), _) => of_name(&format!("standard.{}", format.trim_start_matches('.')))?,
+            (None, "-") => {
+                io::stdin().take(LOOK).read_to_end(&mut begun)?;
+                (told(&begun)?, Packing::Plain)
             }
-            _ => error,
-        })?;
-        Ok(Piece { name: file.to_string(), format, packing })
+            (None, name) => of_name(name)?,
+        };
+        Ok(Piece { name: file.to_string(), format, packing, begun })
     }
+}
+
+/// What the first bytes tell of the form.
+fn told(begun: &[u8]) -> Result<Format> {
+    let text = begun.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begun).trim_ascii_start();
+    Ok(match text {
+        [b'{', ..] => Format::Ndjson,
+        [b'[', ..] => Format::Json,
+        [b'P', b'A', b'R', b'1', ..] => Format::Parquet,
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] | [0xff, 0xff, 0xff, 0xff, ..] => Format::Arrow,
+        text if text.contains(&b',') && std::str::from_utf8(&text[..text.len().min(4)]).is_ok() => Format::Csv,
+        [] => Format::Ndjson,
+        _ => {
+            let message = "say what standard input holds: --format ndjson, json, csv, parquet, arrow, or csv.gz";
+            return Err(Error::new(Kind::Invalid, message));
+        }
+    })
 }
 
 /// Opens a lake that no daemon serves.
@@ -109,10 +134,19 @@ pub fn open(folder: PathBuf) -> Result<Lake> {
     Lake::open(Settings { lake: folder, ..Settings::default() }, System::real())
 }
 
+/// Commits what was taken in without waiting for its age, and makes sure that it is there.
+///
+/// # Errors
+/// Why it could not be committed; it is durable, and the next to open the lake commits it.
+pub fn settle(lake: &Lake, table: &str, entry: u64) -> Result<()> {
+    lake.drain();
+    lake.committed(table, entry)
+}
+
 impl Piece {
     fn open(&self) -> Result<Box<dyn Read + Send>> {
         Ok(match self.name.as_str() {
-            "-" => Box::new(io::stdin()),
+            "-" => Box::new(io::Cursor::new(self.begun.clone()).chain(io::stdin())),
             name => Box::new(open_file(name)?),
         })
     }
@@ -149,7 +183,7 @@ impl Piece {
         Ok(copy)
     }
 
-    fn take_in(&self, lake: &Lake, table: &str, wait: bool) -> Result<Answer> {
+    fn take_in(&self, lake: &Lake, table: &str) -> Result<Answer> {
         let bar = self.progress();
         let input = match (self.format, self.name.as_str()) {
             (Format::Parquet, "-") => {
@@ -167,11 +201,8 @@ impl Piece {
         let answer = lake.ingest(table, source);
         bar.finish_and_clear();
         let answer = answer?;
-        if wait {
-            lake.committed(table, answer.entry)?;
-        }
         let reasons = answer.reasons.iter().filter_map(|reason| serde_json::to_value(reason).ok()).collect();
-        Ok(Answer { accepted: answer.accepted, rejected: answer.rejected, reasons, late: false })
+        Ok(Answer { accepted: answer.accepted, rejected: answer.rejected, entry: answer.entry, reasons, late: false })
     }
 
     /// A bar on a terminal's standard error; elsewhere nothing is drawn.
@@ -211,5 +242,25 @@ fn report(file: &str, table: &str, answer: &Answer) {
     }
     if answer.late {
         eprintln!("  the rows are safe, but their commit takes longer than the daemon waits");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_input_tells_its_form() {
+        for (bytes, form) in [
+            (&b"\n {\"a\":1}"[..], Format::Ndjson),
+            (b"\xef\xbb\xbf[{", Format::Json),
+            (b"a,b\n1,2", Format::Csv),
+            (b"PAR1\x15", Format::Parquet),
+            (b"\xff\xff\xff\xff\x00", Format::Arrow),
+            (b"", Format::Ndjson),
+        ] {
+            assert_eq!(told(bytes).expect("told"), form, "{bytes:?}");
+        }
+        assert!(told(b"\x1f\x8b\x08,").expect_err("packed").to_string().contains("--format"));
     }
 }

@@ -42,6 +42,9 @@ pub struct Answer {
     /// Records in quarantine.
     #[serde(default)]
     pub rejected: u64,
+    /// The entry's number.
+    #[serde(default)]
+    pub entry: u64,
     /// Why, for the first of them.
     #[serde(default)]
     pub reasons: Vec<Value>,
@@ -64,6 +67,7 @@ impl Answer {
     fn add(&mut self, more: Answer) {
         self.accepted += more.accepted;
         self.rejected += more.rejected;
+        self.entry = self.entry.max(more.entry);
         self.reasons.extend(more.reasons);
         self.reasons.truncate(REASONS);
         self.late |= more.late;

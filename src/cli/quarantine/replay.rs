@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::replayed::{Place, Replayed};
 use super::{Which, quoted, rejected};
-use crate::cli::ingest::{Answer, Sender, open};
+use crate::cli::ingest::{Answer, Sender, open, settle};
 use crate::cli::{Output, output};
 use crate::daemon;
 use crate::error::{Error, Kind, Result};
@@ -164,7 +164,7 @@ impl Mended {
                 let source = daemon::Source { name: "replay".into(), format, packing, input };
                 let table = format!("{}.{}", table.namespace().join("."), table.name());
                 let answer = lake.ingest(&table, source)?;
-                lake.committed(&table, answer.entry)?;
+                settle(&lake, &table, answer.entry)?;
                 Ok(Answer { accepted: answer.accepted, rejected: answer.rejected, ..Answer::default() })
             }
         }
