@@ -41,6 +41,9 @@ pub struct Ingest {
     /// Form of the data, where the name or its beginning does not say: as a file's ending, ndjson, csv.gz, parquet.
     #[arg(long)]
     format: Option<String>,
+    /// Take the content in even if a daemon has had it today; otherwise the same file sent twice is taken once.
+    #[arg(long)]
+    again: bool,
     /// Return only once the rows can be read, not merely once they are safe. With --lake it is always so.
     #[arg(long)]
     wait: bool,
@@ -73,10 +76,11 @@ impl Ingest {
             Source::Daemon(url) => Target::Daemon(Sender::new(url, &ident)),
             Source::Lake(folder) => Target::Lake(Box::new(open(folder.clone())?)),
         };
+        let salt = if self.again { System::real().ids.uuid().as_bytes().to_vec() } else { Vec::new() };
         let (mut values, mut last) = (Vec::new(), None);
         for piece in &pieces {
             let answer = match &target {
-                Target::Daemon(sender) => piece.send(sender, self.wait),
+                Target::Daemon(sender) => piece.send(sender, &salt, self.wait),
                 Target::Lake(lake) => piece.take_in(lake, &self.table),
             };
             let answer = answer.map_err(|error| error.with("file", &piece.name))?;
@@ -159,14 +163,14 @@ impl Piece {
         })
     }
 
-    fn send(&self, sender: &Sender, wait: bool) -> Result<Answer> {
+    fn send(&self, sender: &Sender, salt: &[u8], wait: bool) -> Result<Answer> {
         let bar = self.progress();
         let answer = match self.format {
             Format::Ndjson | Format::Csv => {
                 let reader = self.unpacked(bar.wrap_read(self.open()?))?;
-                sender.lines(self.format, &[], BufReader::with_capacity(1 << 20, reader), wait)
+                sender.lines(self.format, salt, BufReader::with_capacity(1 << 20, reader), wait)
             }
-            _ => self.whole().and_then(|mut file| sender.whole(self.format, &mut file, &bar, wait)),
+            _ => self.whole().and_then(|mut file| sender.whole(self.format, salt, &mut file, &bar, wait)),
         };
         bar.finish_and_clear();
         answer

@@ -164,8 +164,15 @@ impl Sender {
     ///
     /// # Errors
     /// As [`Sender::lines`].
-    pub fn whole(&self, format: Format, file: &mut std::fs::File, bar: &ProgressBar, wait: bool) -> Result<Answer> {
-        let mut hash = Sha256::new();
+    pub fn whole(
+        &self,
+        format: Format,
+        salt: &[u8],
+        file: &mut std::fs::File,
+        bar: &ProgressBar,
+        wait: bool,
+    ) -> Result<Answer> {
+        let mut hash = Sha256::new_with_prefix(salt);
         std::io::copy(file, &mut hash)?;
         let len = file.stream_position()?;
         self.offer(format, &key(&hash), wait, |request| {
