@@ -1,5 +1,6 @@
 //! The one integration binary: a list of its modules.
 
+mod faults;
 mod kill;
 #[allow(dead_code, reason = "each scenario uses its part of the kit")]
 mod kit;
