@@ -16,7 +16,7 @@ use super::pending::{Origin, Pending};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Admitted, Format, Mark};
 use crate::ingest::decode::{self, Input};
-use crate::ingest::entry::{REASONS, Reason, Refusal, over_limit, reasons};
+use crate::ingest::entry::{REASONS, Reason, Refusal, is_hopeless, over_limit, reasons};
 use crate::ingest::inbox::{Claim, Inbox, Next, Record};
 use crate::ingest::push::{Hashed, Sequential, Tally, over};
 use crate::telemetry;
@@ -35,6 +35,8 @@ struct Reading {
     records: u64,
     bad: u64,
     reasons: Vec<Reason>,
+    /// The share of bad records its contract allows.
+    limit: f64,
 }
 
 /// How reading a file ended, if not well.
@@ -142,7 +144,8 @@ impl Worker {
             (Input::Stream(Box::new(reader)), Ok(tally))
         };
         let decoder = decode::open(self.contract.clone(), format, packing, input, decode::Options::default())?;
-        Ok(Reading { len, tally, decoder: Box::new(decoder), records: 0, bad: 0, reasons: Vec::new() })
+        let (limit, decoder) = (self.contract.reject_limit, Box::new(decoder));
+        Ok(Reading { len, tally, decoder, records: 0, bad: 0, reasons: Vec::new(), limit })
     }
 
     /// Decides about a file that was read to its end: pins it, or none if it is passed over.
@@ -201,6 +204,9 @@ impl Reading {
         if self.reasons.len() < REASONS {
             self.reasons.extend(reasons(&refusals));
             self.reasons.truncate(REASONS);
+        }
+        if is_hopeless(self.limit, self.records, self.bad) {
+            return Err(Ended::Bad(over(self.records, self.bad, &self.reasons)));
         }
         Ok(Some(Part { first, records, batch, refusals }))
     }

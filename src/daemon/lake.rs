@@ -17,7 +17,7 @@ use laked_catalog::{Catalog, Database};
 use super::guard::Rules;
 use super::lane::{Feed, Pace, Stop, Worker};
 use super::pending::Stages;
-use super::progress::{LaneState, LaneStatus, Progress, TableStatus};
+use super::progress::{LaneState, LaneStatus, Progress, TableStatus, is_late};
 use super::tables::{ensure, ensure_quarantine};
 use crate::budget::Budget;
 use crate::commit::{Committer, marks_of};
@@ -276,11 +276,18 @@ impl Lake {
         let now = self.system.clock.now_ms();
         let mut ailments = Vec::new();
         for table in self.status() {
-            for lane in table.lanes {
-                match lane.state {
+            for (door, lane) in [Door::Push, Door::Inbox].into_iter().zip(table.lanes) {
+                match &lane.state {
                     LaneState::Halted { reason } => ailments.push(format!("{} is halted: {reason}", table.table)),
-                    LaneState::Retrying { reason, since_ms } if now - since_ms > 30_000 => {
+                    LaneState::Retrying { reason, since_ms } if now - *since_ms > 30_000 => {
                         ailments.push(format!("{} commits nothing: {reason}", table.table));
+                    }
+                    // A large file may be read for longer than this, and its sender was told nothing yet.
+                    _ if door == Door::Push && is_late(&lane, self.settings.commit.age.get(), now) => {
+                        ailments.push(format!(
+                            "{} commits nothing: what lane {} acknowledged has waited for {:.0} s; look into the log",
+                            table.table, lane.lane, lane.lag_seconds
+                        ))
                     }
                     _ => {}
                 }
@@ -354,6 +361,8 @@ impl TableDoors {
             let (claims, next) = inbox.pending();
             status.next_entry = next;
             status.backlog = claims as u64;
+            let now = self.stages.system.clock.now_ms();
+            status.lag_seconds = inbox.oldest_ms().map_or(0.0, |at| (now - at).max(0) as f64 / 1000.0);
             status.stopped = inbox.failures();
         }
         status

@@ -1,5 +1,6 @@
 //! What is gathered for a lane's next commit: open writers, and the mark the commit will set.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Pending {
     /// The mark the commit will set: everything before it has been taken.
     pub next: Mark,
     rejects: u64,
+    /// Refused records by the first rule each breaks.
+    codes: BTreeMap<String, u64>,
     since: Option<Duration>,
 }
 
@@ -116,6 +119,7 @@ impl Pending {
             joining_bytes: 0,
             next: start,
             rejects: 0,
+            codes: BTreeMap::new(),
             since: None,
         })
     }
@@ -167,6 +171,12 @@ impl Pending {
             none => none.insert(self.stages.side(&quarantine::ident(&self.stages.ident), self.lane)?),
         };
         self.rejects += refused.len() as u64;
+        for code in refused.iter().filter_map(|r| r.refusal.broken.first()).map(|rule| &rule.code) {
+            match self.codes.get_mut(code) {
+                Some(count) => *count += 1,
+                None => drop(self.codes.insert(code.clone(), 1)),
+            }
+        }
         side.writer.write(quarantine::batch(refused)?)
     }
 
@@ -225,7 +235,9 @@ impl Pending {
             Outcome::Rewrite(error) => return Err(error),
         }
         let (lane, mark) = (self.lane.to_string(), self.next.to_string());
-        telemetry::committed(&super::tables::text(&self.stages.ident), &lane, &mark, clock.now_ms(), &done);
+        let table = super::tables::text(&self.stages.ident);
+        self.codes.iter().for_each(|(code, count)| telemetry::rejected(&table, code, *count));
+        telemetry::committed(&table, &lane, &mark, clock.now_ms(), &done);
         Ok((self.next, done))
     }
 }

@@ -1,6 +1,7 @@
 //! How far a lane is, for those who wait for it and those who look at it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -144,5 +145,40 @@ impl Progress {
             LaneState::Halted { reason } => Some(reason.clone()),
             _ => None,
         }
+    }
+}
+
+/// Commit ages, stretched as they are, that an acknowledged record may wait while its lane commits nothing.
+const LATE_AGES: f64 = 12.0;
+/// Seconds it may wait in any case.
+const LATE_LEAST: f64 = 60.0;
+
+/// Whether a lane commits nothing, although what it acknowledged should long be in the table. A lane that works off a
+/// backlog commits; it is behind, not late.
+pub fn is_late(lane: &LaneStatus, commit_age: Duration, now_ms: i64) -> bool {
+    let most = (commit_age.as_secs_f64() * lane.age_stretch.max(1.0) * LATE_AGES).max(LATE_LEAST);
+    let idle = lane.last_commit_ms.is_none_or(|at| (now_ms - at) as f64 / 1000.0 > most);
+    idle && lane.lag_seconds > most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_late_only_if_it_commits_nothing() {
+        let lane = |lag_seconds, last_commit_ms, age_stretch| LaneStatus {
+            lag_seconds,
+            last_commit_ms,
+            age_stretch,
+            ..LaneStatus::default()
+        };
+        let late = |lane: LaneStatus| is_late(&lane, Duration::from_secs(10), 1_000_000);
+        assert!(late(lane(121.0, None, 1.0)));
+        assert!(!late(lane(119.0, None, 1.0)), "twelve ages are not over");
+        assert!(!late(lane(500.0, Some(990_000), 1.0)), "it works off a backlog");
+        assert!(late(lane(500.0, Some(800_000), 1.0)));
+        assert!(!late(lane(121.0, None, 2.0)), "its commits are stretched");
+        assert!(!is_late(&lane(59.0, None, 1.0), Duration::from_secs(1), 0), "a minute in any case");
     }
 }

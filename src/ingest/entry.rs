@@ -85,6 +85,16 @@ pub fn over_limit(limit: f64, records: u64, bad: u64) -> bool {
     bad as f64 > limit * records.max(FEW) as f64
 }
 
+/// Whether a source need not be read to its end: it is over its limit by now, and has more bad records than
+/// [`HOPELESS`] or than the limit allows of a million. What follows might dilute them, but garbage without an end must
+/// not be taken in to find out.
+pub fn is_hopeless(limit: f64, records: u64, bad: u64) -> bool {
+    over_limit(limit, records, bad) && bad as f64 > (limit * 1e6).max(HOPELESS as f64)
+}
+
+/// Bad records that a source which is over its limit may have before it is stopped.
+pub const HOPELESS: u64 = 100_000;
+
 /// The size below which a source counts as this big.
 pub const FEW: u64 = 100;
 
@@ -98,5 +108,15 @@ mod tests {
         assert!(!over_limit(0.1, 1000, 100));
         assert!(over_limit(0.1, 1000, 101));
         assert!(over_limit(0.0, 1, 1));
+    }
+
+    #[test]
+    fn a_source_is_stopped_early_only_if_it_is_over_its_limit_by_far() {
+        assert!(!is_hopeless(0.1, HOPELESS, HOPELESS), "the rest may dilute them");
+        assert!(is_hopeless(0.1, HOPELESS + 1, HOPELESS + 1));
+        assert!(!is_hopeless(0.1, 10_000_000, 900_000), "many, but within the share");
+        assert!(!is_hopeless(0.5, 400_000, 400_000), "half a million are allowed of a million");
+        assert!(is_hopeless(0.5, 500_001, 500_001));
+        assert!(!is_hopeless(1.0, u64::MAX, u64::MAX), "a limit of 1 takes everything");
     }
 }

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use laked_catalog::system::System;
 
-use super::entry::{Answer, REASONS, Reason, Refusal, over_limit, reasons};
+use super::entry::{Answer, REASONS, Reason, Refusal, is_hopeless, over_limit, reasons};
 use super::spool::{Busy, Head, KeyGuard, Parcel, Spill, Spool, Ticket};
 use crate::budget::{Budget, Reservation};
 use crate::contract::Contract;
@@ -76,6 +76,9 @@ impl PushDoor {
         let mut got = Gathering::default();
         for admitted in decoder {
             self.take(&mut got, admitted?)?;
+            if is_hopeless(self.contract.reject_limit, got.records, got.bad) {
+                break;
+            }
         }
         if over_limit(self.contract.reject_limit, got.records, got.bad) {
             return Err(Denied::OverLimit { records: got.records, bad: got.bad, reasons: got.reasons });

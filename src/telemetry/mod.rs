@@ -48,7 +48,7 @@ pub fn upkeep() {
 
 fn describe() {
     describe_counter!("laked_records_total", "Source records made durable, by table, door and outcome");
-    describe_counter!("laked_rejects_total", "Refused records, by table and reason code");
+    describe_counter!("laked_rejects_total", "Records in quarantine, by table and the first reason code of each");
     describe_counter!("laked_rows_committed_total", "Rows committed");
     describe_counter!("laked_bytes_committed_total", "Bytes of data files committed");
     describe_counter!("laked_files_committed_total", "Data files committed");
@@ -76,9 +76,9 @@ pub fn durable(table: &str, door: Door, accepted: u64, rejected: u64) {
     }
 }
 
-/// A record is bound for quarantine, for this reason first.
-pub fn rejected(table: &str, code: &str) {
-    counter!("laked_rejects_total", "table" => table.to_owned(), "code" => code.to_owned()).increment(1);
+/// Records are in quarantine, for this reason first.
+pub fn rejected(table: &str, code: &str, count: u64) {
+    counter!("laked_rejects_total", "table" => table.to_owned(), "code" => code.to_owned()).increment(count);
 }
 
 /// A request to the HTTP door was answered.

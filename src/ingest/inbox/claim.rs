@@ -34,6 +34,8 @@ pub struct Claim {
     pub path: PathBuf,
     /// Its record, once its bytes were read.
     pub record: Option<Record>,
+    /// When it was claimed, in ms since 1970; if only the file tells of it, when the inbox was opened.
+    pub since_ms: i64,
 }
 
 /// What is pinned of a claimed file.
@@ -85,12 +87,12 @@ pub fn remove_record(disk: &dyn Disk, dir: &Path, entry: u64) -> Result<()> {
 }
 
 /// The claims in `dir`, by entry; also entries whose file is gone but whose record is not, as numbers only.
-pub fn list(disk: &dyn Disk, dir: &Path) -> Result<(Vec<Claim>, Vec<u64>)> {
+pub fn list(disk: &dyn Disk, dir: &Path, now_ms: i64) -> Result<(Vec<Claim>, Vec<u64>)> {
     let listed = disk.list(dir).map_err(|e| Error::from(e).with("folder", dir.display()))?;
     let (mut claims, mut records) = (Vec::new(), Vec::new());
     for (name, stat) in listed.iter().filter(|(_, stat)| stat.is_file) {
         if let Some((entry, original)) = parse_name(name) {
-            claims.push(Claim { entry, name: original, path: dir.join(name), record: None });
+            claims.push(Claim { entry, name: original, path: dir.join(name), record: None, since_ms: now_ms });
         } else if let Some(number) = name.to_str().and_then(|n| n.strip_suffix(".claim")?.parse::<u64>().ok()) {
             records.push((number, stat.len));
         }
@@ -103,9 +105,10 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Result<(Vec<Claim>, Vec<u64>)> {
             None => orphans.push(entry),
             Some(claim) => {
                 let bytes = disk.read(&path).map_err(|e| Error::from(e).with("file", path.display()))?;
-                let record = serde_json::from_slice(&bytes).map_err(|e| {
+                let record: Record = serde_json::from_slice(&bytes).map_err(|e| {
                     Error::new(Kind::Corrupt, "a claim's record cannot be read").with("file", path.display()).because(e)
                 })?;
+                claim.since_ms = record.at_ms;
                 claim.record = Some(record);
             }
         }

@@ -120,7 +120,7 @@ impl Inbox {
         let epoch = Epoch::open(disk.as_ref(), place.system.ids.as_ref(), &spool, place.table)?;
         let lane = LaneId { door: Door::Inbox, epoch: epoch.epoch };
         let mark = marks.get(&lane).copied();
-        let (claims, orphans) = claim::list(disk.as_ref(), &spool)?;
+        let (claims, orphans) = claim::list(disk.as_ref(), &spool, place.system.clock.now_ms())?;
         for entry in orphans {
             claim::remove_record(disk.as_ref(), &spool, entry)?;
         }
@@ -206,7 +206,9 @@ impl Inbox {
             Err(e) => return Err(Error::from(e).with("file", from.display())),
         }
         state.next_entry += 1;
-        state.claims.insert(entry, Claim { entry, name: name.to_owned(), path: path.clone(), record: None });
+        let since_ms = self.place.system.clock.now_ms();
+        let claim = Claim { entry, name: name.to_owned(), path: path.clone(), record: None, since_ms };
+        state.claims.insert(entry, claim);
         disk.append(&path).and_then(|mut file| file.sync()).map_err(|e| Error::from(e).with("file", path.display()))?;
         for dir in [&self.spool, &self.inbox] {
             disk.sync_dir(dir).map_err(|e| Error::from(e).with("folder", dir.display()))?;
@@ -387,6 +389,11 @@ impl Inbox {
         let state = self.lock();
         (state.claims.len(), state.next_entry)
     }
+
+    /// When the first claim that no mark covers was claimed, in ms since 1970.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.lock().claims.first_key_value().map(|(_, claim)| claim.since_ms)
+    }
 }
 
 /// Entries are finished in order, so that the mark's own entry may be gone only if it was filed away before a later
@@ -464,8 +471,9 @@ mod tests {
         // The commit took effect, and the process died before it could say so.
         let inbox = Inbox::open(place(lake.path()), &Marks::from([(lane, Mark { entry: 1, record: 0 })])).unwrap();
         assert_eq!(names(lake.path(), "done"), ["a.csv"]);
-        assert_eq!(inbox.pending(), (0, 1));
+        assert_eq!((inbox.pending(), inbox.oldest_ms()), ((0, 1), None));
         drop_file(&inbox, "again.csv", "x");
+        assert_eq!(inbox.oldest_ms(), Some(claimed(&inbox, 1).since_ms));
         assert_eq!(inbox.duplicate_of("aa", claimed(&inbox, 1).entry), Some(0));
         inbox.duplicate(&claimed(&inbox, 1)).unwrap();
         assert_eq!(names(lake.path(), "duplicate"), ["again.csv"]);
