@@ -93,10 +93,12 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        for (i, (key, value)) in self.context.iter().enumerate() {
-            write!(f, "{}{key}: {value}", if i == 0 { " (" } else { ", " })?;
+        let mut open = " (";
+        for (key, value) in self.context.iter().filter(|(_, value)| !self.says(value)) {
+            write!(f, "{open}{key}: {value}")?;
+            open = ", ";
         }
-        if !self.context.is_empty() {
+        if open == ", " {
             f.write_str(")")?;
         }
         match &self.cause {
@@ -127,8 +129,29 @@ impl From<std::io::Error> for Error {
 }
 
 impl Error {
+    /// Whether the message ends in this already: it is not said twice.
+    fn says(&self, value: &str) -> bool {
+        self.message.strip_suffix(value).is_some_and(|before| before.ends_with(": "))
+    }
+
     /// Whether the context names such a thing: a table, a namespace.
     pub fn concerns(&self, key: &str) -> bool {
         self.context.iter().any(|(name, _)| *name == key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_message_ends_in_is_not_said_twice() {
+        let error = Error::new(Kind::NotFound, "Namespace does not exist: n").with("namespace", "n");
+        assert!(error.concerns("namespace"));
+        assert_eq!(error.to_string(), "Namespace does not exist: n");
+        assert_eq!(
+            error.with("lake", "/l").with("try", 2).to_string(),
+            "Namespace does not exist: n (lake: /l, try: 2)"
+        );
     }
 }

@@ -80,7 +80,7 @@ impl Catalog {
         let before = match self.load(&ident) {
             Ok(table) => Some(table),
             Err(error) if error.kind() == Kind::NotFound && creates => {
-                self.refuse_taken(&ident)?;
+                self.refuse_taken(Sort::Table, &ident)?;
                 None
             }
             Err(error) => return Err(error),

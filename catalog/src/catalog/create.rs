@@ -21,7 +21,7 @@ impl Catalog {
     /// # Errors
     /// `NotFound` without its namespace; `Exists`; `Invalid` for a schema, spec or order that do not fit.
     pub fn stage_table(&self, ident: &TableIdent, create: CreateTable) -> Result<TableMetadata> {
-        self.refuse_taken(ident)?;
+        self.refuse_taken(Sort::Table, ident)?;
         let location = match create.location {
             Some(location) => location.trim_end_matches('/').to_string(),
             None => self.fresh_location(ident)?,
@@ -66,7 +66,7 @@ impl Catalog {
     /// # Errors
     /// `Exists`; `NotFound`; `Corrupt`; storage errors.
     pub fn register_table(&self, ident: &TableIdent, location: String) -> Result<Arc<Table>> {
-        self.refuse_taken(ident)?;
+        self.refuse_taken(Sort::Table, ident)?;
         let table = Arc::new(self.read(ident, location.clone())?);
         let (namespace, name) = (key(ident.namespace()), ident.name().to_string());
         if !self.inner.state.swap(&[Swap { sort: Sort::Table, namespace, name, from: None, to: location }])? {

@@ -78,6 +78,14 @@ fn no_namespace(namespace: &NamespaceIdent) -> Error {
         .with("namespace", namespace.join("."))
 }
 
+/// A missing metadata file, in the words of the protocol's reference.
+pub(crate) fn missing(error: Error, location: &str) -> Error {
+    if error.kind() != Kind::NotFound {
+        return error;
+    }
+    Error::new(Kind::NotFound, format!("Failed to open input stream for file: {location}")).with("location", location)
+}
+
 fn taken(what: &str, ident: &TableIdent) -> Error {
     Error::new(Kind::Exists, format!("{what} already exists: {}", text_of(ident)))
 }
@@ -214,7 +222,7 @@ impl Catalog {
         let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
             Error::new(Kind::Corrupt, "metadata cannot be read").with("location", location).because(cause)
         };
-        let mut json = self.inner.store.read(location)?;
+        let mut json = self.inner.store.read(location).map_err(|error| missing(error, location))?;
         if json.starts_with(&[0x1f, 0x8b]) {
             let mut text = Vec::new();
             let unpacked = MultiGzDecoder::new(json.as_ref()).read_to_end(&mut text);
@@ -269,7 +277,8 @@ impl Catalog {
         match self.inner.state.rename(sort, (&old, from.name()), (&new, to.name())) {
             Err(error) if error.kind() == Kind::Exists => {
                 let what = if self.view_is_there(to)? { "View" } else { "Table" };
-                Err(taken(what, to))
+                let (from, to) = (text_of(from), text_of(to));
+                Err(Error::new(Kind::Exists, format!("Cannot rename {from} to {to}. {what} already exists")))
             }
             result => {
                 self.forget(from);
@@ -282,15 +291,17 @@ impl Catalog {
         Ok(self.inner.state.pointer(Sort::View, &key(ident.namespace()), ident.name())?.is_some())
     }
 
-    fn refuse_taken(&self, ident: &TableIdent) -> Result<()> {
+    /// Refuses a name for a new table or view, in the words of the protocol's reference.
+    fn refuse_taken(&self, sort: Sort, ident: &TableIdent) -> Result<()> {
         self.namespace(ident.namespace())?;
-        if self.view_is_there(ident)? {
-            return Err(taken("View", ident).with("view", ident.name()));
+        for (held, own, other) in
+            [(Sort::View, "View", "View with same name"), (Sort::Table, "Table", "Table with same name")]
+        {
+            if self.inner.state.pointer(held, &key(ident.namespace()), ident.name())?.is_some() {
+                return Err(taken(if held == sort { own } else { other }, ident));
+            }
         }
-        match self.inner.state.pointer(Sort::Table, &key(ident.namespace()), ident.name())? {
-            Some(_) => Err(taken("Table", ident)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Brings every table's version hint up to its pointer: a crash may have come between the two.

@@ -112,3 +112,21 @@ fn old_metadata_files_are_deleted_after_a_commit() {
     let json = files.iter().filter(|file| file.location.ends_with(".json")).count();
     assert_eq!(json, 3, "the current one and two before it: {files:?}");
 }
+
+/// Clients show these texts, and the compatibility kit compares them.
+#[test]
+fn refusals_speak_as_the_reference_does() {
+    let (_folder, catalog) = catalog();
+    for name in ["a", "b"] {
+        catalog.create_table(&ident(name), new_table(), Origin::Rest).expect("makes");
+    }
+    let taken = catalog.create_table(&ident("a"), new_table(), Origin::Rest).expect_err("taken");
+    assert_eq!(taken.to_string(), "Table already exists: n.a");
+    let taken = catalog.register_view(&ident("a"), "file:///none".into()).expect_err("taken");
+    assert_eq!((taken.kind(), taken.to_string().as_str()), (Kind::Exists, "Table with same name already exists: n.a"));
+    let taken = catalog.rename_table(&ident("a"), &ident("b")).expect_err("taken");
+    assert_eq!(taken.to_string(), "Cannot rename n.a to n.b. Table already exists");
+    let lost = catalog.register_table(&ident("c"), "file:///none/0.metadata.json".into()).expect_err("missing");
+    assert_eq!(lost.to_string(), "Failed to open input stream for file: file:///none/0.metadata.json");
+    assert!(lost.concerns("location"));
+}

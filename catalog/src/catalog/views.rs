@@ -39,7 +39,7 @@ pub struct CreateView {
 }
 
 fn no_view(ident: &TableIdent) -> Error {
-    Error::new(Kind::NotFound, format!("View does not exist: {}", text_of(ident))).with("view", ident.name())
+    Error::new(Kind::NotFound, format!("View does not exist: {}", text_of(ident))).with("view", text_of(ident))
 }
 
 fn refused(error: iceberg::Error, ident: &TableIdent) -> Error {
@@ -80,7 +80,7 @@ impl Catalog {
     pub fn create_view(&self, ident: &TableIdent, create: CreateView) -> Result<View> {
         let lock = self.lock_of(ident);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.refuse_taken(ident)?;
+        self.refuse_taken(Sort::View, ident)?;
         let location = match create.location {
             Some(location) => location.trim_end_matches('/').to_string(),
             None => self.fresh_location(ident)?,
@@ -97,7 +97,7 @@ impl Catalog {
     /// # Errors
     /// `Exists`; `NotFound`; `Corrupt`; storage errors.
     pub fn register_view(&self, ident: &TableIdent, location: String) -> Result<View> {
-        self.refuse_taken(ident)?;
+        self.refuse_taken(Sort::View, ident)?;
         let (metadata, json) = self.read_document(&location)?;
         let view = View { ident: ident.clone(), metadata, metadata_location: location, json };
         self.point_view(&view, None)?;
@@ -126,9 +126,7 @@ impl Catalog {
         let folder = metadata.properties().get("write.metadata.path").cloned();
         let folder = folder.unwrap_or_else(|| format!("{}/metadata", metadata.location().trim_end_matches('/')));
         let name = format!("{number:05}-{}.metadata.json", self.inner.store.system().ids.uuid());
-        let json: Bytes = serde_json::to_vec(&metadata)
-            .map_err(|error| Error::new(Kind::Internal, "serialising a view").because(error))?
-            .into();
+        let json = document(&metadata)?;
         let metadata_location = format!("{}/{name}", folder.trim_end_matches('/'));
         self.inner.store.put(&metadata_location, &json)?;
         let view = View { ident: ident.clone(), metadata, metadata_location, json };
@@ -162,6 +160,16 @@ impl Catalog {
         let found = self.rename(Sort::View, from, to)?;
         if found { Ok(()) } else { Err(no_view(from)) }
     }
+}
+
+/// A view's metadata as JSON, its versions in order: the crate keeps them in a hash map.
+fn document(metadata: &ViewMetadata) -> Result<Bytes> {
+    let broken = |error| Error::new(Kind::Internal, "serialising a view").because(error);
+    let mut document = serde_json::to_value(metadata).map_err(broken)?;
+    if let Some(versions) = document.get_mut("versions").and_then(|versions| versions.as_array_mut()) {
+        versions.sort_by_key(|version| version.get("version-id").and_then(serde_json::Value::as_i64));
+    }
+    Ok(serde_json::to_vec(&document).map_err(broken)?.into())
 }
 
 fn apply(builder: ViewMetadataBuilder, update: ViewUpdate) -> iceberg::Result<ViewMetadataBuilder> {

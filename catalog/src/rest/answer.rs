@@ -18,6 +18,7 @@ pub struct Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (status, exception) = match error.kind() {
+            Kind::Invalid if error.concerns("view") => (StatusCode::BAD_REQUEST, "IllegalArgumentException"),
             Kind::Invalid => (StatusCode::BAD_REQUEST, "BadRequestException"),
             Kind::NotFound if error.concerns("namespace") => (StatusCode::NOT_FOUND, "NoSuchNamespaceException"),
             Kind::NotFound if error.concerns("location") => (StatusCode::NOT_FOUND, "NotFoundException"),

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{Answer, Parameters, blocking, namespace_of, no_content, page, parse, purge, table_of};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, missing};
 use crate::error::{Error, Kind, Result};
 use crate::table::{Change, CreateTable, Origin, Outcome, Table};
 
@@ -115,7 +115,8 @@ pub async fn load(
     let ident = table_of(path)?;
     let table = blocking(move || {
         let table = catalog.load(&ident)?;
-        catalog.store().len(&table.metadata_location)?;
+        let location = &table.metadata_location;
+        catalog.store().len(location).map_err(|error| missing(error, location))?;
         Ok(table)
     })
     .await?;
