@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::executor::block_on;
 use iceberg::spec::{
@@ -100,6 +101,7 @@ pub fn plan(
         .partition_specs_iter()
         .map(|spec| (spec.spec_id(), Spec::of(spec, metadata.current_schema())))
         .collect();
+    let mut chosen = Vec::new();
     for manifest in list.entries() {
         let spec = specs.get(&manifest.partition_spec_id).ok_or_else(|| {
             Error::new(Kind::Corrupt, "a manifest's partition spec is not in the table")
@@ -109,7 +111,14 @@ pub fn plan(
         let wanted = manifest.content == ManifestContentType::Deletes || spec.manifest_may_match(manifest, predicate);
         plan.manifests_read += usize::from(wanted);
         if wanted || whole {
-            plan.add(store, manifest, spec, predicate, whole)?;
+            chosen.push((manifest, spec));
+        }
+    }
+    let scan = Scan { store, schema: &plan.schema, predicate, whole };
+    for planned in scan.read_all(&chosen)? {
+        match planned.file.content_type() {
+            DataContentType::Data => plan.files.push(planned),
+            _ => plan.deletes.push(planned),
         }
     }
     Ok(plan)
@@ -132,30 +141,57 @@ fn corrupt(error: iceberg::Error) -> Error {
     Error::new(Kind::Corrupt, "a snapshot's manifests cannot be read").because(error)
 }
 
-impl Plan {
-    fn add(
-        &mut self,
-        store: &Store,
-        manifest: &ManifestFile,
-        spec: &Spec,
-        predicate: &Predicate,
-        whole: bool,
-    ) -> Result<()> {
-        let (entries, _) = block_on(manifest.load_manifest(&store.file_io())).map_err(corrupt)?.into_parts();
+/// What is asked of each manifest.
+struct Scan<'a> {
+    store: &'a Store,
+    schema: &'a SchemaRef,
+    predicate: &'a Predicate,
+    whole: bool,
+}
+
+impl Scan<'_> {
+    /// Reads manifests side by side; decoding them is what planning costs. The files come in the manifests' order.
+    fn read_all(&self, chosen: &[(&ManifestFile, &Spec)]) -> Result<Vec<PlannedFile>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(chosen.len().div_ceil(2));
+        if threads <= 1 {
+            return chosen.iter().try_fold(Vec::new(), |found, (manifest, spec)| self.read(found, manifest, spec));
+        }
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<Vec<(usize, Vec<PlannedFile>)>> {
+            let mut found = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some((manifest, spec)) = chosen.get(number) else { return Ok(found) };
+                found.push((number, self.read(Vec::new(), manifest, spec)?));
+            }
+        };
+        let mut found = Vec::with_capacity(chosen.len());
+        std::thread::scope(|scope| -> Result<()> {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            for worker in workers {
+                let panicked = |_| Error::new(Kind::Internal, "a thread that reads manifests panicked");
+                found.extend(worker.join().map_err(panicked)??);
+            }
+            Ok(())
+        })?;
+        found.sort_unstable_by_key(|(number, _)| *number);
+        Ok(found.into_iter().flat_map(|(_, files)| files).collect())
+    }
+
+    fn read(&self, mut found: Vec<PlannedFile>, manifest: &ManifestFile, spec: &Spec) -> Result<Vec<PlannedFile>> {
+        let (entries, _) = block_on(manifest.load_manifest(&self.store.file_io())).map_err(corrupt)?.into_parts();
         for entry in entries.into_iter().filter(|entry| entry.is_alive()) {
             let file = entry.data_file();
-            let by_partition = spec.file_may_match(file, predicate);
-            let by_bounds = by_partition && may_match(predicate, &|column| bounds(file, &self.schema, column));
-            let data = file.content_type() == DataContentType::Data;
-            if data && !whole && !by_bounds {
+            let by_partition = spec.file_may_match(file, self.predicate);
+            let by_bounds = by_partition && may_match(self.predicate, &|column| bounds(file, self.schema, column));
+            if file.content_type() == DataContentType::Data && !self.whole && !by_bounds {
                 continue;
             }
             let sequence_number = entry.sequence_number().unwrap_or(manifest.sequence_number);
             let spec_id = manifest.partition_spec_id;
-            let planned = PlannedFile { file: FileRef(entry), sequence_number, spec_id, by_partition, by_bounds };
-            if data { self.files.push(planned) } else { self.deletes.push(planned) }
+            found.push(PlannedFile { file: FileRef(entry), sequence_number, spec_id, by_partition, by_bounds });
         }
-        Ok(())
+        Ok(found)
     }
 }
 
