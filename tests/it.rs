@@ -1,6 +1,7 @@
 //! The one integration binary: a list of its modules.
 
 mod faults;
+mod inbox;
 mod kill;
 #[allow(dead_code, reason = "each scenario uses its part of the kit")]
 mod kit;

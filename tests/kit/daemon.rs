@@ -81,6 +81,17 @@ impl Daemon {
         self.child.wait().is_ok_and(|status| status.success())
     }
 
+    /// Waits until it logs a line with these words; panics if it ends, or says nothing for two minutes.
+    pub fn await_log(&self, words: &str) {
+        loop {
+            match self.log.recv_timeout(Duration::from_secs(120)) {
+                Ok(line) if line.contains(words) => return,
+                Ok(_) => {}
+                Err(error) => panic!("the daemon never said '{words}': {error}"),
+            }
+        }
+    }
+
     /// Waits for it to end by itself and gives what it logged meanwhile.
     pub fn wait(mut self) -> String {
         let _ = self.child.wait();
@@ -95,7 +106,8 @@ impl Drop for Daemon {
     }
 }
 
-fn arguments(lake: &Path) -> Vec<std::ffi::OsString> {
+/// Arguments of a daemon on a free port that commits soon.
+pub fn arguments(lake: &Path) -> Vec<std::ffi::OsString> {
     let listen = ["--listen", "127.0.0.1:0", "--commit-age", "200ms"];
     ["--lake".into(), lake.into()].into_iter().chain(listen.map(Into::into)).collect()
 }

@@ -16,7 +16,7 @@ const REQUEST: usize = 5_000;
 const REQUESTS: usize = 20;
 
 /// The interpreter with the clients installed.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let venv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
     let python = std::env::var_os("TEST_PYTHON").map_or(venv, PathBuf::from);
     assert!(python.exists(), "{} is missing: run `make venv`", python.display());
