@@ -49,6 +49,7 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
+    laked::ingest::decode::abort_elsewhere();
     match run(&Flags::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -98,7 +99,7 @@ fn settings(flags: &Flags) -> Result<Settings> {
         ("log.level", &flags.log_level),
     ];
     let flags = given.into_iter().filter_map(|(path, value)| Some((path, value.clone()?))).collect();
-    let environment = std::env::vars().filter(|(name, _)| name != "LAKED_CONFIG" && name != "TEST_BIN_DIR").collect();
+    let environment = std::env::vars().filter(|(name, _)| name != "LAKED_CONFIG").collect();
     resolve(&Sources { file: file.as_ref().map(|(path, text)| (path.as_str(), text.as_str())), environment, flags })
 }
 

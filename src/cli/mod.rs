@@ -141,6 +141,7 @@ impl Contract {
 
 /// Parses, runs, and gives the exit code.
 pub fn main() -> ExitCode {
+    crate::ingest::decode::abort_elsewhere();
     match Lakectl::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         // Who reads our output has gone away (`| head`): nothing is wrong.

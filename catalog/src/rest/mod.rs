@@ -143,6 +143,12 @@ fn page<T>(
     (rest, token)
 }
 
+/// A page of a namespace's tables or views.
+fn identifiers(all: Vec<TableIdent>, parameters: &HashMap<String, String>) -> Answer {
+    let (found, token) = page(all, parameters, |ident| ident.name().to_string());
+    Ok(Json(json!({ "identifiers": found, "next-page-token": token })).into_response())
+}
+
 fn no_content() -> axum::response::Response {
     StatusCode::NO_CONTENT.into_response()
 }

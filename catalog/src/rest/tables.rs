@@ -15,7 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{Answer, Parameters, blocking, namespace_of, no_content, page, parse, purge, table_of};
+use super::{Answer, Parameters, blocking, identifiers, namespace_of, no_content, parse, purge, table_of};
 use crate::catalog::{Catalog, missing};
 use crate::error::{Error, Kind, Result};
 use crate::table::{Change, CreateTable, Origin, Outcome, Table};
@@ -74,8 +74,7 @@ pub async fn list(
 ) -> Answer {
     let namespace = namespace_of(&namespace)?;
     let all = blocking(move || catalog.list_tables(&namespace)).await?;
-    let (found, token) = page(all, &parameters, |ident: &TableIdent| ident.name().to_string());
-    Ok(Json(json!({ "identifiers": found, "next-page-token": token })).into_response())
+    identifiers(all, &parameters)
 }
 
 /// POST /v1/namespaces/{namespace}/tables

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
@@ -10,11 +9,10 @@ use axum::response::IntoResponse;
 use iceberg::spec::{Schema, ViewVersion};
 use iceberg::{TableIdent, ViewUpdate};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Answer, Parameters, blocking, namespace_of, no_content, page, parse, table_of};
+use super::{Answer, Parameters, blocking, identifiers, namespace_of, no_content, parse, table_of};
 use crate::catalog::{Catalog, CreateView, View};
 use crate::error::{Error, Kind};
 
@@ -65,8 +63,7 @@ pub async fn list(
 ) -> Answer {
     let namespace = namespace_of(&namespace)?;
     let all = blocking(move || catalog.list_views(&namespace)).await?;
-    let (found, token) = page(all, &parameters, |ident: &TableIdent| ident.name().to_string());
-    Ok(Json(json!({ "identifiers": found, "next-page-token": token })).into_response())
+    identifiers(all, &parameters)
 }
 
 /// POST /v1/namespaces/{namespace}/views

@@ -17,6 +17,7 @@ mod arrow_ipc;
 mod bytes;
 mod coerce;
 mod column;
+mod contain;
 mod csv;
 mod document;
 mod format;
@@ -38,6 +39,8 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use self::contain::abort_elsewhere;
+use self::contain::contain;
 pub use self::format::{NAMES, TYPES, of_headers, of_name};
 pub use self::input::Input;
 use self::unpack::Unpacked;
@@ -106,13 +109,15 @@ pub fn open(
         return Err(Error::new(Kind::Invalid, "Parquet and Arrow files are not packed once more; send it unpacked"));
     }
     let unpacked = |input: Input, options: &Options| Unpacked::new(input.into_stream(), packing, options);
-    let batches: Box<dyn Batches> = match format {
-        Format::Ndjson => Box::new(ndjson::Ndjson::new(contract, unpacked(input, &options)?, options)?),
-        Format::Json => Box::new(document::Document::new(contract, unpacked(input, &options)?, options)?),
-        Format::Csv => Box::new(csv::Csv::new(contract, unpacked(input, &options)?, options)?),
-        Format::Parquet => Box::new(parquet::Parquet::new(contract, input, &options)?),
-        Format::Arrow => Box::new(arrow_ipc::ArrowIpc::new(contract, input, &options)?),
-    };
+    let batches = contain(|| -> Result<Box<dyn Batches>> {
+        Ok(match format {
+            Format::Ndjson => Box::new(ndjson::Ndjson::new(contract, unpacked(input, &options)?, options)?),
+            Format::Json => Box::new(document::Document::new(contract, unpacked(input, &options)?, options)?),
+            Format::Csv => Box::new(csv::Csv::new(contract, unpacked(input, &options)?, options)?),
+            Format::Parquet => Box::new(parquet::Parquet::new(contract, input, &options)?),
+            Format::Arrow => Box::new(arrow_ipc::ArrowIpc::new(contract, input, &options)?),
+        })
+    })?;
     Ok(Decoder { batches, skip: 0, records: 0, ended: false })
 }
 
@@ -153,7 +158,7 @@ impl Iterator for Decoder {
         if self.ended {
             return None;
         }
-        let step = self.step();
+        let step = contain(|| self.step());
         self.ended = !matches!(step, Ok(Some(_)));
         step.transpose()
     }
