@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 
-use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
 
+use super::arrow_message::Messages;
 use super::coerce::Coercion;
 use super::input::Input;
 use super::{Batches, Options};
@@ -19,7 +19,7 @@ type Source = BufReader<Box<dyn Read + Send>>;
 
 /// Reads a stream's batches, cut to size.
 pub struct ArrowIpc {
-    reader: StreamReader<Source>,
+    reader: Messages<Source>,
     coercion: Coercion,
     waiting: VecDeque<RecordBatch>,
     most: usize,
@@ -52,8 +52,8 @@ impl ArrowIpc {
             let message = "not an Arrow IPC file or stream (or one that was cut off at once); write it again";
             Error::new(Kind::Invalid, message).because(error)
         };
-        let reader = StreamReader::try_new(BufReader::new(stream), None).map_err(invalid)?;
-        let coercion = Coercion::new(contract, &reader.schema(), options)?;
+        let reader = Messages::open(BufReader::new(stream)).map_err(invalid)?;
+        let coercion = Coercion::new(contract, reader.schema(), options)?;
         Ok(Self { reader, coercion, waiting: VecDeque::new(), most: options.batch_records })
     }
 
@@ -73,12 +73,12 @@ impl Batches for ArrowIpc {
                 return self.coercion.admit(&batch).map(Some);
             }
             match self.reader.next() {
-                None => return Ok(None),
-                Some(Ok(batch)) => {
+                Ok(None) => return Ok(None),
+                Ok(Some(batch)) => {
                     let batch = self.coercion.project(&batch)?;
                     self.cut(&batch);
                 }
-                Some(Err(error)) => {
+                Err(error) => {
                     let message = "the Arrow stream is damaged or was cut off; write it again";
                     let error = Error::new(Kind::Invalid, message).because(error);
                     return Err(error.with("record", self.coercion.records()));

@@ -14,6 +14,7 @@
 //! the key. NaN and infinities have no JSON number; where a field allows them they are the texts `NaN`, `Infinity`.
 
 mod arrow_ipc;
+mod arrow_message;
 mod bytes;
 mod coerce;
 mod column;
@@ -26,6 +27,7 @@ mod ndjson;
 mod number;
 mod object;
 mod parquet;
+mod parquet_footer;
 mod rows;
 mod scan;
 mod text;

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use ::bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::coerce::Coercion;
 use super::input::{Cursor, Input};
-use super::{Batches, Options};
+use super::{Batches, Options, parquet_footer};
 use crate::contract::Contract;
 use crate::error::{Error, Kind, Result};
 use crate::flow::Admitted;
@@ -25,7 +27,11 @@ pub struct Parquet {
 impl Parquet {
     /// Over a file; reads its footer.
     pub fn new(contract: Arc<Contract>, input: Input, options: &Options) -> Result<Self> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(input.into_random()?).map_err(invalid)?;
+        let cursor = input.into_random()?;
+        let metadata = parquet_footer::read(cursor.file.as_ref())
+            .and_then(|footer| ArrowReaderMetadata::try_new(footer, ArrowReaderOptions::new()))
+            .map_err(invalid)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(cursor, metadata);
         let coercion = Coercion::new(contract, builder.schema(), options)?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), coercion.source_columns());
         let rows = batch_rows(builder.metadata(), options);

@@ -281,6 +281,16 @@ fn stream_of(batch: &RecordBatch) -> Vec<u8> {
     writer.into_inner().expect("bytes")
 }
 
+/// Compressed, as Feather files are.
+fn packed_stream_of(batch: &RecordBatch) -> Vec<u8> {
+    use arrow::ipc::CompressionType;
+    use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD)).expect("options");
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).expect("opens");
+    writer.write(batch).expect("writes");
+    writer.into_inner().expect("closes")
+}
+
 fn file_of(batch: &RecordBatch) -> Vec<u8> {
     let mut writer = arrow::ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).expect("opens");
     writer.write(batch).and_then(|()| writer.finish()).expect("writes");
@@ -309,6 +319,32 @@ fn damaged_binary_files_are_refused() {
     assert!(refused(Format::Arrow, &file).contains("Arrow"));
     assert!(refused(Format::Arrow, &stream[..stream.len() / 2]).contains("Arrow"));
     assert!(refused(Format::Ndjson, &file).contains("Parquet"));
+}
+
+/// Every byte in turn, overwritten by what overflows, and by what is off by one: rows or an error, and the test goes on.
+#[test]
+fn no_damaged_byte_ends_the_process() {
+    let batch = as_arrow();
+    for (format, sound) in [
+        (Format::Parquet, parquet_of(&batch)),
+        (Format::Arrow, stream_of(&batch)),
+        (Format::Arrow, packed_stream_of(&batch)),
+        (Format::Arrow, file_of(&batch)),
+    ] {
+        assert_eq!(sums(&decode("", format, Packing::Plain, &sound).expect("sound")).0, batch.num_rows());
+        let mut refused = 0;
+        for at in 0..sound.len() {
+            for damage in [0xff, 0x80, sound[at] ^ 1] {
+                let mut bytes = sound.clone();
+                bytes[at] = damage;
+                if let Err(error) = decode("", format, Packing::Plain, &bytes) {
+                    assert_eq!(error.kind(), Kind::Invalid, "{format:?} byte {at}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 100, "{format:?}: {refused} damages were seen");
+    }
 }
 
 #[test]
