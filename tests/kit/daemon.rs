@@ -139,22 +139,43 @@ pub fn lakectl(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// An answer to a request: status and body.
+/// An answer to a request: status, headers and body.
+#[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    pub headers: ureq::http::HeaderMap,
     pub body: String,
+}
+
+impl Answer {
+    /// A header's text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
 }
 
 /// POSTs a body; `Err` where the connection broke, whatever the reason.
 pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, String> {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).build();
-    let mut request = ureq::Agent::new_with_config(config).post(url);
+    let mut request = agent().post(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let mut response = request.send(body).map_err(|error| error.to_string())?;
+    read(request.send(body))
+}
+
+/// GETs what is there.
+pub fn get(url: &str) -> Result<Answer, String> {
+    read(agent().get(url).call())
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build())
+}
+
+fn read(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, String> {
+    let mut response = response.map_err(|error| error.to_string())?;
     let mut text = String::new();
     let mut reader = response.body_mut().as_reader();
     reader.read_to_string(&mut text).map_err(|error| error.to_string())?;
-    Ok(Answer { status: response.status().as_u16(), body: text })
+    Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body: text })
 }

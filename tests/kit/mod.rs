@@ -1,3 +1,4 @@
 //! What the scenarios share.
 
 pub mod daemon;
+pub mod wire;

@@ -51,7 +51,7 @@ pub struct Ingest {
 
 /// Who takes it.
 enum Target {
-    Daemon(Sender),
+    Daemon(String),
     Lake(Box<Lake>),
 }
 
@@ -73,14 +73,14 @@ impl Ingest {
         let ident = ident_of(&self.table)?;
         let pieces = self.files.iter().map(|file| self.piece(file)).collect::<Result<Vec<Piece>>>()?;
         let target = match source {
-            Source::Daemon(url) => Target::Daemon(Sender::new(url, &ident)),
+            Source::Daemon(url) => Target::Daemon(url.clone()),
             Source::Lake(folder) => Target::Lake(Box::new(open(folder.clone())?)),
         };
         let salt = if self.again { System::real().ids.uuid().as_bytes().to_vec() } else { Vec::new() };
         let (mut values, mut last) = (Vec::new(), None);
         for piece in &pieces {
             let answer = match &target {
-                Target::Daemon(sender) => piece.send(sender, &salt, self.wait),
+                Target::Daemon(url) => piece.send(&Sender::new(url, &ident, &piece.name), &salt, self.wait),
                 Target::Lake(lake) => piece.take_in(lake, &self.table),
             };
             let answer = answer.map_err(|error| error.with("file", &piece.name))?;

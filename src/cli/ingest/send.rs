@@ -32,6 +32,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const MOST_PAUSE: Duration = Duration::from_secs(30);
 /// Reasons that are kept for a report.
 const REASONS: usize = 10;
+/// The longest name of a source that a daemon takes, in bytes.
+const SOURCE: usize = 255;
 
 /// What the daemon said.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -99,11 +101,12 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends to the daemon at `url`.
-    pub fn new(url: &str, table: &TableIdent) -> Self {
+    /// Sends to the daemon at `url`, under the name by which quarantine calls the records' source.
+    pub fn new(url: &str, table: &TableIdent, source: &str) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         let (namespace, name) = (escape(&table.namespace().join(".")), escape(table.name()));
-        Self { agent: ureq::Agent::new_with_config(config), url: format!("{url}/ingest/{namespace}/{name}") }
+        let url = format!("{url}/ingest/{namespace}/{name}?source={}", escape(&within(source)));
+        Self { agent: ureq::Agent::new_with_config(config), url }
     }
 
     /// Sends lines of text in bodies; with `wait`, the last one is answered after its commit, which has them all. The
@@ -200,7 +203,7 @@ impl Sender {
         wait: bool,
         mut send: impl FnMut(ureq::RequestBuilder<WithBody>) -> Result<Response<ureq::Body>, ureq::Error>,
     ) -> Result<Answer> {
-        let url = if wait { format!("{}?wait=committed", self.url) } else { self.url.clone() };
+        let url = if wait { format!("{}&wait=committed", self.url) } else { self.url.clone() };
         let mut waited = Duration::ZERO;
         loop {
             let request = self.agent.post(&url).header("content-type", content_type(format));
@@ -271,6 +274,13 @@ fn content_type(format: Format) -> &'static str {
     }
 }
 
+/// A source's name as the daemon takes it: its end, which tells the most, without control characters.
+fn within(source: &str) -> String {
+    let name: String = source.chars().filter(|c| !c.is_control()).collect();
+    let start = name.char_indices().map(|(at, _)| at).find(|at| name.len() - at <= SOURCE);
+    start.map_or_else(|| "-".to_owned(), |start| name[start..].to_owned())
+}
+
 fn is_failed(total: &Mutex<Result<Answer>>) -> bool {
     total.lock().unwrap_or_else(PoisonError::into_inner).is_err()
 }
@@ -280,4 +290,17 @@ fn key(content: &Sha256) -> String {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
     Uuid::from_bytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sources_name_fits_and_is_never_empty() {
+        assert_eq!(within("a/b.csv"), "a/b.csv");
+        assert_eq!((within("").as_str(), within("\n").as_str()), ("-", "-"));
+        let long = within(&format!("{}é.csv", "é".repeat(200)));
+        assert!(long.len() <= SOURCE && long.len() > SOURCE - 2 && long.ends_with("éé.csv"));
+    }
 }

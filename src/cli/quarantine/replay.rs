@@ -155,7 +155,7 @@ impl Mended {
             Source::Daemon(url) => {
                 // Records with the same text at other places are other records.
                 let salt = format!("{:?}", self.places);
-                Sender::new(url, table).lines(self.format, salt.as_bytes(), Cursor::new(self.body), true)
+                Sender::new(url, table, "replay").lines(self.format, salt.as_bytes(), Cursor::new(self.body), true)
             }
             Source::Lake(folder) => {
                 let lake = open(folder.clone())?;

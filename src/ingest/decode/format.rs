@@ -64,6 +64,9 @@ pub fn of_headers(content_type: Option<&str>, content_encoding: Option<&str>) ->
         "zstd" => Packing::Zstd,
         _ => return Err(refuse("this Content-Encoding is not taken; possible: gzip, zstd, identity", &encoding)),
     };
+    if packing != Packing::Plain && !format.is_text() {
+        return Err(refuse("Parquet and Arrow bodies are not packed once more; send it unpacked", &encoding));
+    }
     Ok((format, packing))
 }
 
@@ -89,6 +92,7 @@ mod tests {
         let error = of_headers(Some("text/plain"), None).unwrap_err();
         assert!(error.message().contains("application/x-ndjson"));
         assert!(of_headers(None, None).is_err());
+        assert!(of_headers(Some("application/vnd.apache.parquet"), Some("zstd")).is_err());
         assert!(of_headers(Some("text/csv"), Some("br")).unwrap_err().message().contains("zstd"));
     }
 }

@@ -65,7 +65,8 @@ pub struct Options {
     pub max_depth: usize,
     /// Most a source may hold, unpacked.
     pub max_expanded: Option<u64>,
-    /// How many times its packed length a source may unpack to; looked at beyond 1 MiB.
+    /// How many times its packed length a source may unpack to; looked at beyond 1 MiB. Records pack 5 to 50 times,
+    /// blanks 1,030 times with gzip and 30,000 times with Zstandard.
     pub max_ratio: Option<u32>,
 }
 
@@ -78,7 +79,7 @@ impl Default for Options {
             max_raw: 64 << 10,
             max_depth: 64,
             max_expanded: None,
-            max_ratio: None,
+            max_ratio: Some(1000),
         }
     }
 }

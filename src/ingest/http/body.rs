@@ -16,6 +16,8 @@ use super::problem::Problem;
 pub const SMALL: usize = 64 << 10;
 /// Chunks between the network and the decoder.
 const CHUNKS: usize = 16;
+/// How long the rest of a refused body is read and dropped.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// A body being read: counted, held to its bounds and, for a key, hashed.
 pub struct Incoming {
@@ -36,8 +38,13 @@ pub enum Start {
 
 impl Incoming {
     /// Reads `body` up to `most` bytes; a sender may be silent for `idle`.
-    pub fn new(body: Body, most: u64, idle: Duration, hashed: bool) -> Self {
-        Self { stream: body.into_data_stream(), read: 0, most, idle, hash: hashed.then(XxHash3_128::new) }
+    pub fn new(body: Body, most: u64, idle: Duration) -> Self {
+        Self { stream: body.into_data_stream(), read: 0, most, idle, hash: None }
+    }
+
+    /// Hashes what is read from now on.
+    pub fn hashed(&mut self) {
+        self.hash = Some(XxHash3_128::new());
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
@@ -101,6 +108,13 @@ impl Incoming {
     pub async fn drain(&mut self) -> Result<(), Problem> {
         while self.chunk().await?.is_some() {}
         Ok(())
+    }
+
+    /// Reads and drops what still comes of a refused body, for a while. A connection that is closed with bytes unread is
+    /// reset, and a sender that is still writing might never see the answer that tells it what to do.
+    pub async fn linger(mut self) {
+        let rest = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        let _ = tokio::time::timeout(LINGER, rest).await;
     }
 
     /// XXH3-128 of what was read.

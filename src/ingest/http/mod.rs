@@ -3,6 +3,10 @@
 //! A body is decoded while it arrives and appended to the spool when it has ended well; 200 follows the sync. A body
 //! that ends early leaves nothing. Decoding runs on as many blocking threads as there are cores; small bodies are
 //! decoded where they are, because handing over a thread costs more than they do.
+//!
+//! `?wait=committed` answers after the commit. `?source=NAME` is what quarantine calls the sender ("http" without it).
+//! What is refused is answered by a [`Problem`], and the rest of its body is read for a while, so that its sender gets to
+//! see that answer.
 
 mod body;
 mod problem;
@@ -12,6 +16,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -58,16 +63,38 @@ struct Door {
     decoders: Arc<Semaphore>,
 }
 
-#[derive(Debug, Deserialize)]
+/// The longest name of a source, in bytes.
+const SOURCE: usize = 255;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Options {
     wait: Option<String>,
+    source: Option<String>,
+}
+
+impl Options {
+    /// Whether the sender waits for the commit, and its name.
+    fn read(&self) -> Result<(bool, &str), Problem> {
+        let wait = match self.wait.as_deref() {
+            None => false,
+            Some("committed") => true,
+            Some(other) => return Err(bad_parameter(format!("wait={other}: write wait=committed, or leave it out"))),
+        };
+        let source = self.source.as_deref().unwrap_or("http");
+        if source.is_empty() || source.len() > SOURCE || source.chars().any(char::is_control) {
+            let detail = format!("source: a name of 1 to {SOURCE} bytes without control characters");
+            return Err(bad_parameter(detail));
+        }
+        Ok((wait, source))
+    }
 }
 
 /// The routes.
 pub fn router(doors: Arc<dyn Doors>, bounds: Bounds) -> Router {
     let decoders = Arc::new(Semaphore::new(bounds.decoders));
     Router::new()
-        .route("/ingest/{namespace}/{table}", post(ingest))
+        .route("/ingest/{namespace}/{table}", post(ingest).fallback(only_post))
         .layer(DefaultBodyLimit::disable())
         .with_state(Door { doors, bounds, decoders })
 }
@@ -75,19 +102,31 @@ pub fn router(doors: Arc<dyn Doors>, bounds: Bounds) -> Router {
 async fn ingest(
     State(door): State<Door>,
     Path((namespace, table)): Path<(String, String)>,
-    Query(options): Query<Options>,
+    options: Result<Query<Options>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let name = format!("{namespace}.{table}");
-    let answer = match door.doors.push(&namespace, &table) {
-        Ok((push, mark)) => door.take(push, mark, &options, &headers, body).await,
-        Err(problem) => Err(problem),
+    let mut incoming = Incoming::new(body, door.bounds.body_most, door.bounds.idle);
+    let answer = match (door.doors.push(&namespace, &table), options) {
+        (Ok((push, mark)), Ok(Query(options))) => door.take(push, mark, &options, &headers, &mut incoming).await,
+        (Err(problem), _) => Err(problem),
+        (_, Err(rejection)) => Err(bad_parameter(rejection.body_text())),
     };
+    // Who asks before it sends its body has its answer instead of a "100 Continue".
+    if answer.is_err() && !headers.contains_key(header::EXPECT) {
+        tokio::spawn(incoming.linger());
+    }
     let known = !matches!(&answer, Err(problem) if problem.status == StatusCode::NOT_FOUND);
     let response = answer.into_response();
     telemetry::answered(if known { &name } else { "?" }, response.status().as_u16());
     response
+}
+
+async fn only_post() -> Response {
+    let detail = "records come by POST; to read the table, attach an Iceberg client to /v1 or use lakectl query";
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only-post", "This door only takes records", detail);
+    ([(header::ALLOW, "POST")], problem).into_response()
 }
 
 impl Door {
@@ -97,32 +136,25 @@ impl Door {
         mark: watch::Receiver<Mark>,
         options: &Options,
         headers: &HeaderMap,
-        body: Body,
+        incoming: &mut Incoming,
     ) -> Result<Response, Problem> {
-        let wait = match options.wait.as_deref() {
-            None => false,
-            Some("committed") => true,
-            Some(other) => return Err(bad_wait(other)),
-        };
+        let (wait, source) = options.read()?;
         let (format, packing) = form_of(headers)?;
         let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > self.bounds.body_most) {
             return Err(Problem::too_large(self.bounds.body_most));
         }
-        let key = headers.get("idempotency-key").map(|v| v.to_str().map(str::to_owned)).transpose();
-        let key = key.map_err(|_| bad_key())?;
-        let mut incoming = Incoming::new(body, self.bounds.body_most, self.bounds.idle, key.is_some());
+        let key = headers.get("idempotency-key").map(|v| v.to_str()).transpose().map_err(|_| bad_key())?;
         let guard = match key {
             None => None,
-            Some(key) => match self.begin(&push, &key, &mut incoming).await? {
+            Some(key) => match self.begin(&push, key, incoming).await? {
                 Ok(guard) => Some(guard),
                 Err(answer) => return self.answer(answer, wait, mark).await,
             },
         };
-        if push.spool.is_full() {
-            return Err(full());
-        }
-        let gathered = self.gather(&push, format, packing, &mut incoming).await?;
+        has_room(&push)?;
+        let form = Form { source: source.to_owned(), format, packing };
+        let gathered = self.gather(&push, form, incoming).await?;
         let key = guard.map(|guard| (guard, incoming.hash()));
         let ticket = push.append(gathered, key).map_err(|busy| match busy {
             Busy::Full => full(),
@@ -143,6 +175,7 @@ impl Door {
         if key.is_empty() || key.len() > 255 {
             return Err(bad_key());
         }
+        incoming.hashed();
         loop {
             match push.spool.keys().begin(key, push.system.clock.now_ms()) {
                 Begin::First(guard) => return Ok(Ok(guard)),
@@ -165,22 +198,16 @@ impl Door {
         }
     }
 
-    async fn gather(
-        &self,
-        push: &Arc<PushDoor>,
-        format: Format,
-        packing: Packing,
-        incoming: &mut Incoming,
-    ) -> Result<Gathered, Problem> {
+    async fn gather(&self, push: &Arc<PushDoor>, form: Form, incoming: &mut Incoming) -> Result<Gathered, Problem> {
         match incoming.start().await? {
-            Start::Whole(bytes) => decode_body(push, format, packing, Input::Bytes(bytes), self.bounds),
+            Start::Whole(bytes) => decode_body(push, &form, Input::Bytes(bytes), self.bounds),
             Start::Part(first) => {
                 let _permit = self.decoders.acquire().await.map_err(|_| closing())?;
                 let (sender, reader) = body::channel();
                 let (push, bounds) = (push.clone(), self.bounds);
                 let decoding = tokio::task::spawn_blocking(move || {
-                    let input = streamed(&push, format, reader)?;
-                    decode_body(&push, format, packing, input, bounds)
+                    let input = streamed(&push, form.format, reader)?;
+                    decode_body(&push, &form, input, bounds)
                 });
                 let passed = incoming.pass_on(first, sender).await;
                 let decoded = decoding.await;
@@ -210,25 +237,30 @@ impl Door {
     }
 }
 
-/// Decodes a body and holds it to the contract.
-fn decode_body(
-    push: &PushDoor,
+/// What a body is and who sent it.
+struct Form {
+    source: String,
     format: Format,
     packing: Packing,
-    input: Input,
-    bounds: Bounds,
-) -> Result<Gathered, Problem> {
+}
+
+/// Decodes a body and holds it to the contract.
+fn decode_body(push: &PushDoor, form: &Form, input: Input, bounds: Bounds) -> Result<Gathered, Problem> {
     let options = decode::Options { max_expanded: Some(bounds.unpacked_most), ..decode::Options::default() };
-    let decoder = decode::open(push.contract.clone(), format, packing, input, options)?;
-    push.gather("http", decoder).map_err(|denied| match denied {
+    let decoder = decode::open(push.contract.clone(), form.format, form.packing, input, options)?;
+    push.gather(&form.source, decoder).map_err(|denied| match denied {
         Denied::Failed(error) => Problem::from(error),
-        Denied::OverLimit { records, bad, reasons } => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "too-many-rejects",
-            "More bad records than the contract allows",
-            format!("{bad} of {records} records break the contract; nothing was kept: correct them and send all again"),
-        )
-        .with("reasons", json!(reasons)),
+        Denied::OverLimit { records, bad, reasons } => {
+            let what = format!("{bad} of {records} records break the contract");
+            telemetry::source_stopped(&push.name, &form.source, &what);
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "too-many-rejects",
+                "More bad records than the contract allows",
+                format!("{what}; nothing was kept: correct them and send all again"),
+            )
+            .with("reasons", json!(reasons))
+        }
     })
 }
 
@@ -252,6 +284,19 @@ fn form_of(headers: &HeaderMap) -> Result<(Format, Packing), Problem> {
     })
 }
 
+/// Whether another body may be taken in now.
+fn has_room(push: &PushDoor) -> Result<(), Problem> {
+    if push.spool.is_full() {
+        return Err(full());
+    }
+    if push.budget.is_over() {
+        let detail = "the memory budget is used up for a moment; send this again after Retry-After seconds, or raise \
+                      the setting memory";
+        return Err(Problem::busy(detail));
+    }
+    Ok(())
+}
+
 fn full() -> Problem {
     Problem::busy("records come faster than they are committed; send this again after Retry-After seconds")
 }
@@ -261,9 +306,9 @@ fn closing() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "closing", "Shutting down", detail).retry_after(5)
 }
 
-fn bad_wait(given: &str) -> Problem {
-    let detail = format!("wait={given}: write wait=committed, or leave it out");
-    Problem::new(StatusCode::BAD_REQUEST, "unknown-wait", "The parameter is not known", detail)
+fn bad_parameter(detail: String) -> Problem {
+    let title = "A parameter is not known; there are wait and source";
+    Problem::new(StatusCode::BAD_REQUEST, "unknown-parameter", title, detail)
 }
 
 fn bad_key() -> Problem {

@@ -1,0 +1,144 @@
+//! The doors of a running daemon, as its senders see them: what goes in, what is answered, what is left behind.
+
+#![allow(clippy::disallowed_methods, reason = "a sender is no part of the product")]
+
+mod answers;
+mod bodies;
+mod keys;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::kit::daemon::{Answer, Daemon, binary, get, lakectl, post};
+
+/// The table that is sent to.
+const TABLE: &str = "probe.readings";
+const CONTRACT: &str = r#"
+[table]
+version = 1
+partition = ["place"]
+
+[fields]
+n = { type = "long", required = true, range = [0, 1000000] }
+place = { type = "string", required = true, enum = ["TW", "JP"] }
+at = "timestamptz"
+"#;
+
+const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
+const CSV: (&str, &str) = ("Content-Type", "text/csv");
+
+/// A lake of one table, and the daemon that serves it.
+struct Lake {
+    folder: TempDir,
+    flags: Vec<String>,
+    settings: Vec<(String, String)>,
+    daemon: Daemon,
+}
+
+impl Lake {
+    /// A new lake; `settings` as variables, `("HTTP_BODY_MOST", "1KiB")`.
+    fn new(settings: &[(&str, &str)]) -> Lake {
+        Lake::with(&[], settings)
+    }
+
+    /// The same with flags, which the daemon keeps.
+    fn with(flags: &[&str], settings: &[(&str, &str)]) -> Lake {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let schemas = folder.path().join("schemas/probe");
+        fs::create_dir_all(&schemas).expect("a folder");
+        fs::write(schemas.join("readings.toml"), CONTRACT).expect("writes");
+        let settings = settings.iter().map(|(name, value)| (format!("LAKED_{name}"), (*value).to_owned())).collect();
+        let flags = flags.iter().map(ToString::to_string).collect();
+        Lake::start(folder, flags, settings)
+    }
+
+    fn start(folder: TempDir, flags: Vec<String>, settings: Vec<(String, String)>) -> Lake {
+        let mut command = Command::new(binary("laked"));
+        let lake = folder.path().join("lake");
+        command.arg("--lake").arg(&lake).args(["--listen", "127.0.0.1:0"]).args(&flags);
+        if flags.is_empty() {
+            command.args(["--commit-age", "200ms"]);
+        }
+        command.arg("--schemas").arg(folder.path().join("schemas")).envs(settings.iter().cloned());
+        let daemon = Daemon::spawn(command).expect("the daemon starts");
+        Lake { folder, flags, settings, daemon }
+    }
+
+    /// The lake's folder.
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("lake")
+    }
+
+    /// Kills the daemon and starts another.
+    fn killed(self) -> Lake {
+        let Lake { folder, flags, settings, daemon } = self;
+        drop(daemon);
+        Lake::start(folder, flags, settings)
+    }
+
+    /// Stops the daemon as its supervisor does, and starts another.
+    fn stopped(self) -> Lake {
+        let Lake { folder, flags, settings, daemon } = self;
+        assert!(daemon.stop(), "it drains and ends well");
+        Lake::start(folder, flags, settings)
+    }
+
+    /// The door's URL; `query` as `?wait=committed`.
+    fn door(&self, query: &str) -> String {
+        format!("{}/ingest/probe/readings{query}", self.daemon.url)
+    }
+
+    /// Sends a body.
+    fn send(&self, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        post(&self.door(query), headers, body).expect("an answer")
+    }
+
+    /// What `lakectl` prints.
+    fn lakectl(&self, words: &[&str]) -> String {
+        lakectl(&[&["--url", self.daemon.url.as_str()], words].concat())
+    }
+
+    /// The metrics in Prometheus' form.
+    fn metrics(&self) -> String {
+        get(&format!("{}/metrics", self.daemon.url)).expect("an answer").body
+    }
+
+    /// A query's answer as CSV without its header.
+    fn query(&self, sql: &str) -> String {
+        let text = self.lakectl(&["query", "--format", "csv", sql]);
+        text.split_once('\n').expect("a header").1.to_owned()
+    }
+
+    /// The numbers in the table, in order.
+    fn numbers(&self) -> Vec<u64> {
+        let found = self.query(&format!("select n from {TABLE} order by n"));
+        found.lines().map(|line| line.parse().expect("a number")).collect()
+    }
+}
+
+/// A record of the table.
+fn record(n: u64) -> String {
+    format!("{{\"n\":{n},\"place\":\"{}\"}}\n", ["TW", "JP"][n as usize % 2])
+}
+
+fn records(numbers: std::ops::Range<u64>) -> String {
+    numbers.map(record).collect()
+}
+
+fn json(answer: &Answer) -> Value {
+    serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.body))
+}
+
+/// Holds an answer to be a problem (RFC 9457) of this status and type whose detail has these words.
+fn is_problem(answer: &Answer, status: u16, slug: &str, words: &str) {
+    let problem = json(answer);
+    assert_eq!((answer.status, &problem["status"]), (status, &status.into()), "{}", answer.body);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert_eq!(problem["type"], format!("urn:laked:problem:{slug}"));
+    assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(words)), "{words}: {problem}");
+}
