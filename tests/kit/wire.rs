@@ -76,9 +76,11 @@ impl Wire {
             let name = ureq::http::HeaderName::from_bytes(name.as_bytes()).expect("a name");
             headers.insert(name, value.parse().expect("a value"));
         }
-        let mut body = String::new();
-        self.0.read_to_string(&mut body).expect("text");
-        Answer { status, headers, body }
+        // The daemon may read on what is left of the body, so that its end is not waited for.
+        let length = headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut body = vec![0; length.expect("a length")];
+        self.0.read_exact(&mut body).expect("an answer");
+        Answer { status, headers, body: String::from_utf8(body).expect("text") }
     }
 
     fn line(&mut self) -> String {
