@@ -170,8 +170,8 @@ impl Worker {
         if pinned.is_none()
             && let Some(other) = inbox.duplicate_of(&hash, claim.entry)
         {
-            telemetry::duplicate(&self.name, &claim.name.to_string_lossy(), other);
             inbox.duplicate(claim)?;
+            telemetry::duplicate(&self.name, &claim.name.to_string_lossy(), other);
             return Ok(None);
         }
         let record = match pinned {
@@ -188,8 +188,10 @@ impl Worker {
     }
 
     fn fail(&self, inbox: &Inbox, claim: &Claim, error: &Error) -> Result<()> {
+        inbox.fail(claim, &error.to_string(), json!({ "kind": error.kind().slug() }))?;
+        // Who reads this finds the file in failed/ with its reason.
         telemetry::source_stopped(&self.name, &claim.name.to_string_lossy(), &error.to_string());
-        inbox.fail(claim, &error.to_string(), json!({ "kind": error.kind().slug() }))
+        Ok(())
     }
 }
 

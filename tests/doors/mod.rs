@@ -4,7 +4,11 @@
 
 mod answers;
 mod bodies;
+mod forms;
+mod health;
+mod inbox;
 mod keys;
+mod quarantine;
 
 use std::fs;
 use std::path::PathBuf;
@@ -95,6 +99,38 @@ impl Lake {
     /// Sends a body.
     fn send(&self, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         post(&self.door(query), headers, body).expect("an answer")
+    }
+
+    /// Drops a file into the inbox as a careful writer does: under another name first.
+    fn drop(&self, name: &str, bytes: &[u8]) {
+        let written = self.folder.path().join(name);
+        fs::write(&written, bytes).expect("writes");
+        fs::rename(written, self.inbox().join(name)).expect("the inbox is there");
+    }
+
+    /// The folder that files are dropped into.
+    fn inbox(&self) -> PathBuf {
+        self.path().join("inbox").join(TABLE)
+    }
+
+    /// What files lie in a folder of the lake beside the inbox, in order.
+    fn names(&self, folder: &str) -> Vec<String> {
+        let listed = fs::read_dir(self.path().join(folder).join(TABLE)).expect("a folder");
+        let names = listed.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
+        let mut names: Vec<_> = names.filter(|name| name != ".seen.json").collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until so many files were taken in, or set aside as duplicates.
+    fn await_filed(&self, count: usize) {
+        let filed = || ["done", "duplicate"].map(|folder| self.names(folder).len()).iter().sum::<usize>();
+        self.daemon.until(&format!("{count} files were taken in"), || filed() >= count);
+    }
+
+    /// Waits for a commit to the table.
+    fn await_commit(&self) {
+        self.daemon.await_log("committed table=\"probe.readings\"");
     }
 
     /// What `lakectl` prints.

@@ -83,13 +83,30 @@ impl Daemon {
 
     /// Waits until it logs a line with these words; panics if it ends, or says nothing for two minutes.
     pub fn await_log(&self, words: &str) {
-        loop {
+        self.await_logs(&[words.to_owned()]);
+    }
+
+    /// Waits until it has logged a line with each of these words, in any order.
+    pub fn await_logs(&self, words: &[String]) {
+        let mut missing: Vec<&String> = words.iter().collect();
+        while !missing.is_empty() {
             match self.log.recv_timeout(Duration::from_secs(120)) {
-                Ok(line) if line.contains(words) => return,
-                Ok(_) => {}
-                Err(error) => panic!("the daemon never said '{words}': {error}"),
+                Ok(line) => missing.retain(|words| !line.contains(*words)),
+                Err(error) => panic!("the daemon never said {missing:?}: {error}"),
             }
         }
+    }
+
+    /// Waits until this holds; it is looked at after each line that is logged, and every few milliseconds besides.
+    pub fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        for _ in 0..6000 {
+            if holds() {
+                return;
+            }
+            let said = self.log.recv_timeout(Duration::from_millis(20));
+            assert!(said != Err(mpsc::RecvTimeoutError::Disconnected) || holds(), "the daemon ended before {what}");
+        }
+        panic!("two minutes, and not {what}");
     }
 
     /// Waits for it to end by itself and gives what it logged meanwhile.

@@ -40,7 +40,8 @@ pub enum Quarantine {
     /// Send refused records to the table again: mended with --set, or as they are after the contract was.
     ///
     /// What was sent is remembered in the quarantine table's properties, and no record is sent twice. A record that is
-    /// refused again comes back to quarantine as a new one.
+    /// refused again comes back to quarantine as a new one. A record that quarantine does not hold whole (longer than
+    /// 64 KiB, not UTF-8) is left out and counted.
     #[command(
         after_help = "Example:\n  lakectl quarantine replay glucose.cgm_readings --code enum --set country='\"TW\"' --dry-run"
     )]

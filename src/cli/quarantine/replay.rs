@@ -14,7 +14,7 @@ use crate::cli::{Output, output};
 use crate::daemon;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Format, Packing};
-use crate::ingest::decode::Input;
+use crate::ingest::decode::{Input, RAW};
 use crate::read::Source;
 use crate::read::duck::{self, At, Form};
 use crate::read::source::ident_of;
@@ -42,6 +42,7 @@ struct Refused {
     lane: String,
     entry: u64,
     record: u64,
+    codes: String,
     raw: String,
 }
 
@@ -64,36 +65,40 @@ impl Replay {
         let mut refused = self.refused(source, &quarantine)?;
         let all = refused.len();
         refused.retain(|one| !replayed.has(&one.place()));
+        let before = all - refused.len();
+        refused.retain(Refused::is_whole);
+        let not_whole = all - before - refused.len();
         let mended = self.mended(refused)?;
         if self.dry_run {
             output::line(mended.body.trim_end())?;
         }
-        let (count, before) = (mended.places.len(), all - mended.places.len());
-        if self.dry_run || count == 0 {
+        let count = mended.places.len();
+        if not_whole > 0 {
+            eprintln!(
+                "{not_whole} records cannot be sent: they are too long to be kept whole, or not UTF-8; send them again \
+                 from where they came"
+            );
+        }
+        if self.dry_run {
             eprintln!("{count} records to send; {before} were sent before");
             return Ok(());
         }
-        if !replayed.add(mended.places.iter()) {
-            return Err(Error::new(
-                Kind::Invalid,
-                "these are more records than can be remembered one by one; choose fewer with --source or --code",
-            ));
-        }
-        let answer = mended.send(source, &table)?;
-        replayed.keep(source, &quarantine)?;
+        let answer = if count == 0 { Answer::default() } else { send(mended, source, &table, &mut replayed)? };
         if form == Output::Json {
             return output::json(&json!({
                 "sent": count, "accepted": answer.accepted, "rejected": answer.rejected, "sent-before": before,
+                "not-whole": not_whole,
             }));
         }
         let (accepted, again) = (output::count(answer.accepted), output::count(answer.rejected));
-        eprintln!("{} sent: {accepted} accepted, {again} refused again", output::count(count as u64));
+        let sent = output::count(count as u64);
+        eprintln!("{sent} sent: {accepted} accepted, {again} refused again; {before} were sent before");
         Ok(())
     }
 
     fn refused(&self, source: &Source, quarantine: &TableIdent) -> Result<Vec<Refused>> {
         let sql = format!(
-            "SELECT lane, entry, record, raw FROM {} WHERE {} ORDER BY lane, entry, record",
+            "SELECT lane, entry, record, codes, raw FROM {} WHERE {} ORDER BY lane, entry, record",
             quoted(quarantine),
             self.which.condition()
         );
@@ -139,6 +144,19 @@ impl Replay {
     }
 }
 
+/// Sends records and remembers them as sent.
+fn send(mended: Mended, source: &Source, table: &TableIdent, replayed: &mut Replayed) -> Result<Answer> {
+    if !replayed.add(mended.places.iter()) {
+        return Err(Error::new(
+            Kind::Invalid,
+            "these are more records than can be remembered one by one; choose fewer with --source or --code",
+        ));
+    }
+    let answer = mended.send(source, table)?;
+    replayed.keep(source, &rejected(table))?;
+    Ok(answer)
+}
+
 fn invalid(message: &str, one: &Refused) -> Error {
     Error::new(Kind::Invalid, message).with("entry", one.entry).with("record", one.record)
 }
@@ -146,6 +164,14 @@ fn invalid(message: &str, one: &Refused) -> Error {
 impl Refused {
     fn place(&self) -> Place {
         (self.lane.clone(), self.entry, self.record)
+    }
+
+    /// Whether its raw text is all of it, as it came: what was cut, or replaced because it is not UTF-8, must not get
+    /// into the table in that form.
+    fn is_whole(&self) -> bool {
+        // A character that would not fit is left out.
+        let cut = self.raw.len() > RAW - 4;
+        !cut && !self.codes.split(',').any(|code| code == "utf8" || code == "too-long")
     }
 }
 
@@ -186,7 +212,7 @@ mod tests {
     }
 
     fn refused(raw: &str) -> Vec<Refused> {
-        vec![Refused { lane: "push.x".into(), entry: 1, record: 2, raw: raw.into() }]
+        vec![Refused { lane: "push.x".into(), entry: 1, record: 2, codes: "type".into(), raw: raw.into() }]
     }
 
     #[test]
@@ -202,6 +228,14 @@ mod tests {
     fn records_stay_as_they_came_otherwise() {
         assert_eq!(replay(&[], None).mended(refused("{\"a\":\n1.50}")).expect("sent").body, "{\"a\": 1.50}\n");
         assert_eq!(replay(&[], Some("a,b")).mended(refused("1,\"x\ny\"\r\n")).expect("sent").body, "a,b\n1,\"x\ny\"\n");
+    }
+
+    #[test]
+    fn what_is_not_whole_is_told_apart() {
+        let whole = |codes: &str, raw: &str| Refused { codes: codes.into(), ..refused(raw).remove(0) }.is_whole();
+        assert!(whole("range,enum", "{}"));
+        assert!(!whole("range,utf8", "{}") && !whole("too-long", "{}"));
+        assert!(!whole("range", &"x".repeat(RAW)) && !whole("range", &"é".repeat(RAW / 2 - 1)));
     }
 
     #[test]

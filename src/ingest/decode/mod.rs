@@ -50,6 +50,9 @@ use crate::contract::Contract;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Admitted, Format, Packing};
 
+/// Most raw text kept of a reject, in bytes, unless said otherwise.
+pub const RAW: usize = 64 << 10;
+
 /// Limits, in bytes unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -76,7 +79,7 @@ impl Default for Options {
             batch_records: 64 << 10,
             batch_bytes: 16 << 20,
             max_record: 16 << 20,
-            max_raw: 64 << 10,
+            max_raw: RAW,
             max_depth: 64,
             max_expanded: None,
             max_ratio: Some(1000),
