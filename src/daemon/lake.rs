@@ -29,7 +29,7 @@ use crate::ingest::decode::{self, Input};
 use crate::ingest::durable;
 use crate::ingest::entry::Answer;
 use crate::ingest::inbox::{self, Inbox, Watch};
-use crate::ingest::push::PushDoor;
+use crate::ingest::push::{Key, PushDoor};
 use crate::ingest::spool::{self, Spool};
 use crate::telemetry;
 
@@ -43,6 +43,8 @@ pub struct Source {
     pub packing: Packing,
     /// Its bytes.
     pub input: Input,
+    /// What it is called, if it is to be taken once.
+    pub key: Option<Key>,
 }
 
 /// One table with its doors.
@@ -217,28 +219,35 @@ impl Lake {
         self.tables.get(name)
     }
 
-    /// Takes a source in as one entry: durable when this returns. `table` is `ns.table`.
+    /// Takes a source in as one entry: durable when this returns. `table` is `ns.table`. What came under its key before
+    /// is answered as it was then, by whatever door it came.
     pub fn ingest(&self, table: &str, source: Source) -> Result<Answer> {
         let push = self.push_door(table)?;
-        let Source { name, format, packing, input } = source;
+        let Source { name, format, packing, input, key } = source;
+        let input = match (format, input) {
+            (Format::Parquet, Input::Stream(stream)) => Input::Random(push.spool.scratch(stream)?),
+            (_, input) => input,
+        };
         let decoder = decode::open(push.contract.clone(), format, packing, input, decode::Options::default())?;
-        push.send(&name, decoder)
+        push.send(&name, key, decoder)
     }
 
-    /// Waits until the entry is in the table.
-    pub fn committed(&self, table: &str, entry: u64) -> Result<()> {
+    /// After [`Lake::drain`]: that all which was pushed is in the table.
+    ///
+    /// # Errors
+    /// Why it is not. It is durable all the same, and the next to open the lake commits it.
+    pub fn settled(&self, table: &str) -> Result<()> {
         let doors = self.table(table).ok_or_else(|| unknown(table))?;
-        let mut mark = doors.push_progress.watch();
-        loop {
-            if mark.borrow_and_update().entry > entry {
-                return Ok(());
+        let reason = match doors.push_progress.status().state {
+            LaneState::Closed => return Ok(()),
+            LaneState::Halted { reason } => {
+                return Err(Error::new(Kind::Corrupt, "the table's lane is halted").with("reason", reason));
             }
-            if let Some(reason) = doors.push_progress.halted() {
-                return Err(Error::new(Kind::Corrupt, "the lane is halted").with("reason", reason));
-            }
-            let closed = |_| Error::new(Kind::Unavailable, "the lake was closed");
-            futures::executor::block_on(mark.changed()).map_err(closed)?;
-        }
+            LaneState::Retrying { reason, .. } => reason,
+            LaneState::Starting | LaneState::Running => "it was not drained".to_owned(),
+        };
+        let message = "the records are safe, but cannot be committed now; the next to open the lake commits them";
+        Err(Error::new(Kind::Unavailable, message).with("table", table).with("reason", reason))
     }
 
     fn push_door(&self, table: &str) -> Result<Arc<PushDoor>> {

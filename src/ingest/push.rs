@@ -11,7 +11,7 @@ use arrow::compute::concat_batches;
 use laked_catalog::system::System;
 
 use super::entry::{Answer, REASONS, Reason, Refusal, is_hopeless, over_limit, reasons};
-use super::spool::{Busy, Head, KeyGuard, Parcel, Spill, Spool, Ticket};
+use super::spool::{Begin, Busy, Head, KeyGuard, Parcel, Spill, Spool, Ticket};
 use crate::budget::{Budget, Reservation};
 use crate::contract::Contract;
 use crate::error::{Error, Kind, Result};
@@ -33,6 +33,15 @@ pub struct PushDoor {
     pub system: System,
     /// Memory.
     pub budget: Budget,
+}
+
+/// What a sender calls a body, so that it is taken once.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// The idempotency key.
+    pub name: String,
+    /// XXH3-128 of the body.
+    pub body: u128,
 }
 
 /// A request, decoded.
@@ -142,7 +151,7 @@ impl PushDoor {
         let Gathered { mut head, batch, spill, reservation } = gathered;
         let (guard, body) = key.unzip();
         if let (Some(guard), Some(body)) = (&guard, body) {
-            head.key = Some((guard.key.clone(), format!("{body:032x}")));
+            head.key = Some((guard.key.clone(), hex(body)));
         }
         self.spool.append(Parcel { head, batch, spill, guard, reservation })
     }
@@ -152,13 +161,29 @@ impl PushDoor {
         telemetry::durable(&self.name, crate::flow::Door::Push, answer.accepted, answer.rejected);
     }
 
-    /// A request of the same process: decodes `input`, waits for the sync.
-    pub fn send(&self, source: &str, decoder: impl Iterator<Item = Result<Admitted>>) -> Result<Answer> {
+    /// A request of the same process: decodes `input`, waits for the sync. With a key that was answered before, gives
+    /// that answer and reads nothing.
+    ///
+    /// # Errors
+    /// `Invalid` for what cannot be read, has too many bad records, or comes under another body's key; `Unavailable`.
+    pub fn send(
+        &self,
+        source: &str,
+        key: Option<Key>,
+        decoder: impl Iterator<Item = Result<Admitted>>,
+    ) -> Result<Answer> {
+        let key = match key {
+            None => None,
+            Some(key) => match self.begin(&key)? {
+                Ok(guard) => Some((guard, key.body)),
+                Err(answer) => return Ok(answer),
+            },
+        };
         let gathered = self.gather(source, decoder).map_err(|denied| match denied {
             Denied::Failed(error) => error,
             Denied::OverLimit { records, bad, reasons } => over(records, bad, &reasons),
         })?;
-        let ticket = self.append(gathered, None).map_err(|busy| {
+        let ticket = self.append(gathered, key).map_err(|busy| {
             Error::new(Kind::Unavailable, "the spool takes nothing now; try again").with("state", format!("{busy:?}"))
         })?;
         let gone = |_| Error::new(Kind::Unavailable, "the spool was closed; send it again");
@@ -166,6 +191,28 @@ impl PushDoor {
         self.count(&answer);
         Ok(answer)
     }
+
+    fn begin(&self, key: &Key) -> Result<Result<KeyGuard, Answer>> {
+        loop {
+            match self.spool.keys().begin(&key.name, self.system.clock.now_ms()) {
+                Begin::First(guard) => return Ok(Ok(guard)),
+                Begin::Full => {
+                    return Err(Error::new(Kind::Unavailable, "too many keys are remembered; raise spool.keys"));
+                }
+                Begin::Running(mut running) => drop(futures::executor::block_on(running.changed())),
+                Begin::Done(record) if record.body == hex(key.body) => return Ok(Err(record.answer.clone())),
+                Begin::Done(_) => {
+                    let message = "this key came with another body before; use a new key for new records";
+                    return Err(Error::new(Kind::Invalid, message).with("key", &key.name));
+                }
+            }
+        }
+    }
+}
+
+/// A body's hash as it is kept.
+pub fn hex(body: u128) -> String {
+    format!("{body:032x}")
 }
 
 fn join(first: &RecordBatch, batches: &[RecordBatch]) -> Result<RecordBatch> {

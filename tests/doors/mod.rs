@@ -8,6 +8,7 @@ mod forms;
 mod health;
 mod inbox;
 mod keys;
+mod lakectl;
 mod quarantine;
 
 use std::fs;

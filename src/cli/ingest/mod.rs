@@ -2,16 +2,19 @@
 //!
 //! Lines of text are unpacked here and cut between records into bodies of some MiB ([`cut`]), so that the daemon
 //! answers soon and memory is bounded; a binary file or a JSON array is one body, streamed. Each body's idempotency key
-//! comes from the content up to its end, so that a call repeated after a failure adds nothing twice ([`send`]).
+//! comes from the content up to its end, so that a call repeated after a failure adds nothing twice ([`send`]). A lake
+//! takes the same bodies under the same keys, so that this holds across both ways too.
 
 mod cut;
 mod send;
+mod way;
 
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Read, Seek};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use iceberg::TableIdent;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use laked_catalog::system::System;
 use serde_json::json;
@@ -20,10 +23,11 @@ pub use self::send::{Answer, Sender};
 
 use super::{Output, output};
 use crate::config::Settings;
-use crate::daemon::{self, Lake};
+use crate::contract;
+use crate::daemon::Lake;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Format, Packing};
-use crate::ingest::decode::{Input, of_name};
+use crate::ingest::decode::of_name;
 use crate::read::Source;
 use crate::read::source::ident_of;
 
@@ -41,12 +45,14 @@ pub struct Ingest {
     /// Form of the data, where the name or its beginning does not say: as a file's ending, ndjson, csv.gz, parquet.
     #[arg(long)]
     format: Option<String>,
-    /// Take the content in even if a daemon has had it today; otherwise the same file sent twice is taken once.
+    /// Take the content in even if it came today already; otherwise the same file sent twice is taken once.
     #[arg(long)]
     again: bool,
     /// Return only once the rows can be read, not merely once they are safe. With --lake it is always so.
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    opening: Opening,
 }
 
 /// Who takes it.
@@ -74,17 +80,16 @@ impl Ingest {
         let pieces = self.files.iter().map(|file| self.piece(file)).collect::<Result<Vec<Piece>>>()?;
         let target = match source {
             Source::Daemon(url) => Target::Daemon(url.clone()),
-            Source::Lake(folder) => Target::Lake(Box::new(open(folder.clone())?)),
+            Source::Lake(folder) => Target::Lake(Box::new(self.opening.open(folder, &ident)?)),
         };
         let salt = if self.again { System::real().ids.uuid().as_bytes().to_vec() } else { Vec::new() };
-        let (mut values, mut last) = (Vec::new(), None);
+        let mut values = Vec::new();
         for piece in &pieces {
-            let answer = match &target {
-                Target::Daemon(url) => piece.send(&Sender::new(url, &ident, &piece.name), &salt, self.wait),
-                Target::Lake(lake) => piece.take_in(lake, &self.table),
+            let sender = match &target {
+                Target::Daemon(url) => Sender::by_http(url, &ident, &piece.name),
+                Target::Lake(lake) => Sender::into_lake(lake, &ident, &piece.name),
             };
-            let answer = answer.map_err(|error| error.with("file", &piece.name))?;
-            last = Some(answer.entry);
+            let answer = piece.send(&sender, &salt, self.wait).map_err(|error| error.with("file", &piece.name))?;
             match form {
                 Output::Json => values.push(json!({
                     "file": piece.name, "accepted": answer.accepted, "rejected": answer.rejected,
@@ -93,8 +98,8 @@ impl Ingest {
                 Output::Text => report(&piece.name, &self.table, &answer),
             }
         }
-        if let (Target::Lake(lake), Some(entry)) = (&target, last) {
-            settle(lake, &self.table, entry)?;
+        if let Target::Lake(lake) = &target {
+            settle(lake, &ident)?;
         }
         if form == Output::Json { output::json(&values) } else { Ok(()) }
     }
@@ -130,21 +135,41 @@ fn told(begun: &[u8]) -> Result<Format> {
     })
 }
 
-/// Opens a lake that no daemon serves.
-///
-/// # Errors
-/// `Conflict` if a daemon serves it; those of opening a lake.
-pub fn open(folder: PathBuf) -> Result<Lake> {
-    Lake::open(Settings { lake: folder, ..Settings::default() }, System::real())
+/// How a lake that no daemon serves is opened.
+#[derive(Args, Debug, Default)]
+pub struct Opening {
+    /// With --lake: the folder of contracts that its daemon is given [default: the shipped ones].
+    #[arg(long, value_name = "DIR", env = "LAKED_SCHEMAS")]
+    schemas: Option<PathBuf>,
+}
+
+impl Opening {
+    /// Opens the lake, unless its contracts have no such table: opening it makes the tables that they have.
+    ///
+    /// # Errors
+    /// `NotFound` without that contract; `Conflict` if a daemon serves the lake; those of opening a lake.
+    pub fn open(&self, folder: &Path, table: &TableIdent) -> Result<Lake> {
+        let system = System::real();
+        let schemas = self.schemas.clone().unwrap_or_default();
+        let contracts = match schemas.as_os_str().is_empty() {
+            true => contract::shipped(),
+            false => contract::load_dir(system.disk.as_ref(), &schemas)?,
+        };
+        if !contracts.iter().any(|contract| contract.ident() == table) {
+            let message = format!("there is no contract for {table}; give --schemas the folder that has it");
+            return Err(Error::new(Kind::NotFound, message));
+        }
+        Lake::open(Settings { lake: folder.to_owned(), schemas, ..Settings::default() }, system)
+    }
 }
 
 /// Commits what was taken in without waiting for its age, and makes sure that it is there.
 ///
 /// # Errors
 /// Why it could not be committed; it is durable, and the next to open the lake commits it.
-pub fn settle(lake: &Lake, table: &str, entry: u64) -> Result<()> {
+pub fn settle(lake: &Lake, table: &TableIdent) -> Result<()> {
     lake.drain();
-    lake.committed(table, entry)
+    lake.settled(&format!("{}.{}", table.namespace().join("."), table.name()))
 }
 
 impl Piece {
@@ -163,14 +188,14 @@ impl Piece {
         })
     }
 
-    fn send(&self, sender: &Sender, salt: &[u8], wait: bool) -> Result<Answer> {
+    fn send(&self, sender: &Sender<'_>, salt: &[u8], wait: bool) -> Result<Answer> {
         let bar = self.progress();
         let answer = match self.format {
             Format::Ndjson | Format::Csv => {
                 let reader = self.unpacked(bar.wrap_read(self.open()?))?;
                 sender.lines(self.format, salt, BufReader::with_capacity(1 << 20, reader), wait)
             }
-            _ => self.whole().and_then(|mut file| sender.whole(self.format, salt, &mut file, &bar, wait)),
+            _ => self.whole().and_then(|file| sender.whole(self.format, salt, &file, &bar, wait)),
         };
         bar.finish_and_clear();
         answer
@@ -185,28 +210,6 @@ impl Piece {
         io::copy(&mut self.unpacked(self.open()?)?, &mut copy)?;
         copy.rewind()?;
         Ok(copy)
-    }
-
-    fn take_in(&self, lake: &Lake, table: &str) -> Result<Answer> {
-        let bar = self.progress();
-        let input = match (self.format, self.name.as_str()) {
-            (Format::Parquet, "-") => {
-                let mut bytes = Vec::new();
-                self.open()?.read_to_end(&mut bytes)?;
-                Input::Bytes(bytes.into())
-            }
-            (Format::Parquet, name) => {
-                let disk = System::real().disk;
-                Input::Random(disk.open(name.as_ref()).map_err(|error| unreadable(name, error))?)
-            }
-            _ => Input::Stream(Box::new(bar.wrap_read(self.open()?))),
-        };
-        let source = daemon::Source { name: self.name.clone(), format: self.format, packing: self.packing, input };
-        let answer = lake.ingest(table, source);
-        bar.finish_and_clear();
-        let answer = answer?;
-        let reasons = answer.reasons.iter().filter_map(|reason| serde_json::to_value(reason).ok()).collect();
-        Ok(Answer { accepted: answer.accepted, rejected: answer.rejected, entry: answer.entry, reasons, late: false })
     }
 
     /// A bar on a terminal's standard error; elsewhere nothing is drawn.

@@ -9,12 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::replayed::{Place, Replayed};
 use super::{Which, quoted, rejected};
-use crate::cli::ingest::{Answer, Sender, open, settle};
+use crate::cli::ingest::{Answer, Opening, Sender, settle};
 use crate::cli::{Output, output};
-use crate::daemon;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Format, Packing};
-use crate::ingest::decode::{Input, RAW};
+use crate::flow::Format;
+use crate::ingest::decode::RAW;
 use crate::read::Source;
 use crate::read::duck::{self, At, Form};
 use crate::read::source::ident_of;
@@ -35,6 +34,8 @@ pub struct Replay {
     /// Print what would be sent, and send nothing.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    opening: Opening,
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,7 +84,7 @@ impl Replay {
             eprintln!("{count} records to send; {before} were sent before");
             return Ok(());
         }
-        let answer = if count == 0 { Answer::default() } else { send(mended, source, &table, &mut replayed)? };
+        let answer = if count == 0 { Answer::default() } else { self.send(mended, source, &table, &mut replayed)? };
         if form == Output::Json {
             return output::json(&json!({
                 "sent": count, "accepted": answer.accepted, "rejected": answer.rejected, "sent-before": before,
@@ -94,6 +95,19 @@ impl Replay {
         let sent = output::count(count as u64);
         eprintln!("{sent} sent: {accepted} accepted, {again} refused again; {before} were sent before");
         Ok(())
+    }
+
+    /// Sends records and remembers them as sent.
+    fn send(&self, mended: Mended, source: &Source, table: &TableIdent, replayed: &mut Replayed) -> Result<Answer> {
+        if !replayed.add(mended.places.iter()) {
+            return Err(Error::new(
+                Kind::Invalid,
+                "these are more records than can be remembered one by one; choose fewer with --source or --code",
+            ));
+        }
+        let answer = mended.send(source, table, &self.opening)?;
+        replayed.keep(source, &rejected(table))?;
+        Ok(answer)
     }
 
     fn refused(&self, source: &Source, quarantine: &TableIdent) -> Result<Vec<Refused>> {
@@ -144,19 +158,6 @@ impl Replay {
     }
 }
 
-/// Sends records and remembers them as sent.
-fn send(mended: Mended, source: &Source, table: &TableIdent, replayed: &mut Replayed) -> Result<Answer> {
-    if !replayed.add(mended.places.iter()) {
-        return Err(Error::new(
-            Kind::Invalid,
-            "these are more records than can be remembered one by one; choose fewer with --source or --code",
-        ));
-    }
-    let answer = mended.send(source, table)?;
-    replayed.keep(source, &rejected(table))?;
-    Ok(answer)
-}
-
 fn invalid(message: &str, one: &Refused) -> Error {
     Error::new(Kind::Invalid, message).with("entry", one.entry).with("record", one.record)
 }
@@ -176,22 +177,17 @@ impl Refused {
 }
 
 impl Mended {
-    fn send(self, source: &Source, table: &TableIdent) -> Result<Answer> {
+    fn send(self, source: &Source, table: &TableIdent, opening: &Opening) -> Result<Answer> {
+        // Records with the same text at other places are other records.
+        let (salt, body) = (format!("{:?}", self.places), Cursor::new(self.body));
+        let send = |sender: &Sender<'_>| sender.lines(self.format, salt.as_bytes(), body, true);
         match source {
-            Source::Daemon(url) => {
-                // Records with the same text at other places are other records.
-                let salt = format!("{:?}", self.places);
-                Sender::new(url, table, "replay").lines(self.format, salt.as_bytes(), Cursor::new(self.body), true)
-            }
+            Source::Daemon(url) => send(&Sender::by_http(url, table, "replay")),
             Source::Lake(folder) => {
-                let lake = open(folder.clone())?;
-                let input = Input::Bytes(self.body.into_bytes().into());
-                let (format, packing) = (self.format, Packing::Plain);
-                let source = daemon::Source { name: "replay".into(), format, packing, input };
-                let table = format!("{}.{}", table.namespace().join("."), table.name());
-                let answer = lake.ingest(&table, source)?;
-                settle(&lake, &table, answer.entry)?;
-                Ok(Answer { accepted: answer.accepted, rejected: answer.rejected, ..Answer::default() })
+                let lake = opening.open(folder, table)?;
+                let answer = send(&Sender::into_lake(&lake, table, "replay"))?;
+                settle(&lake, table)?;
+                Ok(answer)
             }
         }
     }
@@ -208,6 +204,7 @@ mod tests {
             set: set.iter().map(ToString::to_string).collect(),
             header: header.map(str::to_string),
             dry_run: false,
+            opening: Opening::default(),
         }
     }
 

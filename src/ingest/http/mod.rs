@@ -30,7 +30,7 @@ pub use problem::Problem;
 use self::body::{Incoming, Start};
 use super::decode::{self, Input};
 use super::entry::Answer;
-use super::push::{Denied, Gathered, PushDoor};
+use super::push::{Denied, Gathered, PushDoor, hex};
 use super::spool::{Begin, Busy, KeyGuard};
 use crate::flow::{Format, Mark, Packing};
 use crate::telemetry;
@@ -189,7 +189,7 @@ impl Door {
                 }
                 Begin::Done(record) => {
                     incoming.drain().await?;
-                    if format!("{:032x}", incoming.hash()) != record.body {
+                    if hex(incoming.hash()) != record.body {
                         return Err(other_body());
                     }
                     return Ok(Err(record.answer.clone()));
