@@ -17,4 +17,4 @@ pub use catalog::{Catalog, CreateView, Settings, View};
 pub use document::Refs;
 pub use error::{Error, Kind, Result};
 pub use state::{Database, State};
-pub use table::{Change, CreateTable, Guard, Origin, Outcome, Proposal, Table, Watch};
+pub use table::{Change, Companions, CreateTable, Guard, Origin, Outcome, Proposal, Table, Watch};

@@ -9,6 +9,7 @@ use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
 use crate::document::{Document, Refs};
 use crate::error::{Error, Result};
+use crate::store::Staged;
 
 /// A table at one metadata file.
 #[derive(Debug)]
@@ -58,6 +59,22 @@ pub struct Change {
     pub requirements: Vec<TableRequirement>,
     /// What is changed, in order.
     pub updates: Vec<TableUpdate>,
+}
+
+/// Files that become visible together with a commit's metadata: they are synced beside it, which saves the commit a
+/// wait for the disk.
+pub struct Companions<'a> {
+    /// The files. Taken when they are published, or failed to be; still there if the commit ended before that.
+    pub files: Vec<Staged>,
+    /// What must be durable before any of them has its name; not called again once they are published.
+    pub announce: &'a (dyn Fn() -> Result<()> + Sync),
+}
+
+impl Companions<'_> {
+    /// None.
+    pub fn none() -> Companions<'static> {
+        Companions { files: Vec::new(), announce: &|| Ok(()) }
+    }
 }
 
 /// How a commit went.

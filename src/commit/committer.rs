@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use iceberg::TableIdent;
 use iceberg::spec::DataFile;
 use laked_catalog::store::{Staged, Store};
-use laked_catalog::{Catalog, Origin, Outcome as Answer, Table};
+use laked_catalog::{Catalog, Change, Companions, Origin, Outcome as Answer, Table};
 use uuid::Uuid;
 
 use super::intents::{Intent, IntentTable, Intents};
@@ -264,63 +265,64 @@ impl Committer {
             let known = known.as_ref().ok_or_else(|| Error::new(Kind::Internal, "a table's manifests are unknown"))?;
             planned.push(plan(part, table, known, &self.inner.store, now, attempt)?);
         }
-        self.publish(running, tables, &planned)?;
         self.propose(running, tables, planned)
     }
 
-    /// Logs what is about to appear, then lets it.
-    fn publish(&self, running: &mut Running<'_>, tables: &[Arc<Table>], planned: &[Planned]) -> Result<()> {
+    /// Hands the commit's files and changes to the catalog, again while nobody knows what became of them.
+    fn propose(&self, running: &mut Running<'_>, tables: &[Arc<Table>], planned: Vec<Planned>) -> Result<Step> {
+        let mut waits = match tables.first() {
+            Some(table) => Backoff::of_unknowns(&table.metadata),
+            None => Backoff::none(),
+        };
+        let mut error = match self.publish(running, tables, &planned)? {
+            Answer::Committed(after) => return Ok(Step::Done(self.committed(running, planned, &after))),
+            Answer::Conflict(error) => return Ok(Step::Again(error)),
+            Answer::Refused(error) => return Err(error),
+            Answer::Unknown(error) => error,
+        };
+        while let Some(wait) = waits.next() {
+            (self.inner.wait)(wait);
+            match self.inner.catalog.commit(changes(&planned, tables), Origin::Daemon) {
+                Answer::Committed(after) => return Ok(Step::Done(self.committed(running, planned, &after))),
+                // The first try landed, or can no longer land: this one had the same parent and snapshot ids.
+                Answer::Conflict(refusal) | Answer::Refused(refusal) => match self.landed(running)? {
+                    Some(after) => return Ok(Step::Done(self.committed(running, planned, &after))),
+                    None if refusal.kind() == Kind::Conflict => return Ok(Step::Again(refusal)),
+                    None => return Err(refusal),
+                },
+                Answer::Unknown(again) => error = again,
+            }
+        }
+        let why = "nobody knows whether a commit took effect; it is resolved by the next one";
+        Err(Error::new(Kind::Unknown, why).with("commit", running.commit).because(error))
+    }
+
+    /// Commits with the files that are not published yet; an intent is durable before the first of them has its name.
+    fn publish(&self, running: &mut Running<'_>, tables: &[Arc<Table>], planned: &[Planned]) -> Result<Answer> {
+        let sealed = running.staged.len();
         let mut files = std::mem::take(&mut running.staged);
         for planned in planned {
             files.extend(stage(&self.inner.store, &planned.files)?);
         }
         let names: Vec<String> = files.iter().map(|file| file.location().to_string()).collect();
-        if running.begun {
-            self.inner.intents.more(running.commit, &names)?;
-        } else {
-            let tables = running.parts.iter().zip(tables).map(|(part, table)| intent_table(part, table)).collect();
-            self.inner.intents.begin(Intent { commit: running.commit, tables, files: names })?;
-            running.begun = true;
-        }
-        self.inner.store.publish(files)
-    }
-
-    fn propose(&self, running: &mut Running<'_>, tables: &[Arc<Table>], planned: Vec<Planned>) -> Result<Step> {
-        let changes = || planned.iter().zip(tables).map(|(planned, table)| planned.change(table)).collect();
-        let mut waits = match tables.first() {
-            Some(table) => Backoff::of_unknowns(&table.metadata),
-            None => Backoff::none(),
-        };
-        let mut unknown = false;
-        loop {
-            let answer = self.inner.catalog.commit(changes(), Origin::Daemon);
-            let error = match answer {
-                Answer::Committed(after) => return Ok(Step::Done(self.committed(running, planned, &after))),
-                Answer::Conflict(error) | Answer::Refused(error) if unknown => {
-                    // The first try landed, or can no longer land: this one had the same parent and snapshot ids.
-                    match self.landed(running)? {
-                        Some(after) => return Ok(Step::Done(self.committed(running, planned, &after))),
-                        None if error.kind() == Kind::Conflict => return Ok(Step::Again(error)),
-                        None => return Err(error),
-                    }
-                }
-                Answer::Conflict(error) => return Ok(Step::Again(error)),
-                Answer::Refused(error) => return Err(error),
-                Answer::Unknown(error) => error,
-            };
-            unknown = true;
-            match waits.next() {
-                Some(wait) => (self.inner.wait)(wait),
-                None => {
-                    return Err(Error::new(
-                        Kind::Unknown,
-                        "nobody knows whether a commit took effect; it is resolved by the next one",
-                    )
-                    .with("commit", running.commit)
-                    .because(error));
-                }
+        let (commit, announced) = (running.commit, AtomicBool::new(running.begun));
+        let announce = || {
+            if announced.load(Ordering::Acquire) {
+                return self.inner.intents.more(commit, &names);
             }
-        }
+            let tables = running.parts.iter().zip(tables).map(|(part, table)| intent_table(part, table)).collect();
+            self.inner.intents.begin(Intent { commit, tables, files: names.clone() })?;
+            announced.store(true, Ordering::Release);
+            Ok(())
+        };
+        let mut companions = Companions { files, announce: &announce };
+        let answer = self.inner.catalog.commit_with(changes(planned, tables), Origin::Daemon, &mut companions);
+        // What was not published serves the next attempt, but for its manifests, which are this one's.
+        let mut unpublished = companions.files;
+        unpublished.truncate(sealed);
+        running.staged = unpublished;
+        running.begun = announced.into_inner();
+        Ok(answer)
     }
 
     /// The tables, if they have our snapshots.
@@ -364,6 +366,10 @@ impl Committer {
         }
         ended
     }
+}
+
+fn changes(planned: &[Planned], tables: &[Arc<Table>]) -> Vec<Change> {
+    planned.iter().zip(tables).map(|(planned, table)| planned.change(table)).collect()
 }
 
 fn intent_table(part: &Part, table: &Table) -> IntentTable {

@@ -7,9 +7,12 @@
 //!
 //! # How a commit goes
 //! 1. `manifests` encodes the new manifest (and now and then a merged one) and the manifest list in memory.
-//! 2. `intents` writes down, durably, the names of all files about to appear.
-//! 3. The store publishes data files, manifests and lists together: fsyncs side by side, then the names.
-//! 4. The catalog writes `metadata.json` and moves the pointers in one transaction.
+//! 2. The catalog holds the change to its requirements and stages `metadata.json`, which names the list and needs none
+//!    of its bytes.
+//! 3. The store makes all of them durable side by side: data files, manifest, list, `metadata.json`. Meanwhile `intents`
+//!    writes down the names of the files about to appear. Then they get their names, and their folders are synced.
+//! 4. The catalog moves the pointers in one transaction. The commit has waited for the disk three times: files, folders,
+//!    transaction.
 //! 5. The intent is ended without waiting for the disk.
 //!
 //! On a conflict the tables are read again and the commit is rebased on what is there ([`Outcome::Moved`] and

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use iceberg::spec::{TableMetadata, TableMetadataBuilder};
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
-use super::{Catalog, key};
+use super::{Catalog, Inner, key};
 use crate::document::{Document, Refs, refs_after};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
 use crate::state::{Sort, Swap};
-use crate::table::{Change, Origin, Outcome, Proposal, Table};
+use crate::table::{Change, Companions, Origin, Outcome, Proposal, Table};
 
 /// A new table's or a change's next metadata, not yet written.
 pub(super) struct Next {
@@ -60,6 +60,11 @@ fn broken(requirement: &TableRequirement) -> String {
 impl Catalog {
     /// Commits changes of one or several tables, all or none.
     pub fn commit(&self, changes: Vec<Change>, origin: Origin) -> Outcome {
+        self.commit_with(changes, origin, &mut Companions::none())
+    }
+
+    /// Commits changes together with files that they make reachable.
+    pub fn commit_with(&self, changes: Vec<Change>, origin: Origin, companions: &mut Companions<'_>) -> Outcome {
         let idents: BTreeSet<&TableIdent> = changes.iter().map(|change| &change.ident).collect();
         if idents.len() < changes.len() {
             return Outcome::Refused(Error::new(Kind::Invalid, "a commit names a table twice: join its changes"));
@@ -68,7 +73,7 @@ impl Catalog {
         let _held: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner)).collect();
         let prepared: Result<Vec<Next>> = changes.into_iter().map(|change| self.prepare(change, origin)).collect();
         match prepared {
-            Ok(next) => self.publish(next, origin),
+            Ok(next) => self.publish(next, origin, companions),
             Err(error) if error.kind() == Kind::Conflict => Outcome::Conflict(error),
             Err(error) => Outcome::Refused(error),
         }
@@ -124,8 +129,8 @@ impl Catalog {
     }
 
     /// Writes the metadata files, moves the pointers, follows up. The tables' locks are held.
-    pub(super) fn publish(&self, next: Vec<Next>, origin: Origin) -> Outcome {
-        if let Err(error) = self.write_metadata(&next) {
+    pub(super) fn publish(&self, next: Vec<Next>, origin: Origin, companions: &mut Companions<'_>) -> Outcome {
+        if let Err(error) = self.write_metadata(&next, companions) {
             return Outcome::Refused(error);
         }
         let swaps: Vec<Swap> = next
@@ -159,14 +164,22 @@ impl Catalog {
         }
     }
 
-    fn write_metadata(&self, next: &[Next]) -> Result<()> {
-        let mut files = Vec::with_capacity(next.len());
+    fn write_metadata(&self, next: &[Next], companions: &mut Companions<'_>) -> Result<()> {
+        let mut files = Vec::with_capacity(next.len() + companions.files.len());
         for next in next {
             let mut file = self.inner.store.stage(&next.location)?;
             file.write_all(next.document.json())?;
             files.push(file);
         }
-        self.inner.store.publish(files)
+        let announces = !companions.files.is_empty();
+        files.append(&mut companions.files);
+        self.inner.store.publish_after(files, &|| {
+            if announces {
+                (companions.announce)()?;
+            }
+            self.inner.sweep();
+            Ok(())
+        })
     }
 
     /// The transaction failed, perhaps after it took effect. A failed sync may leave its frames in the log, where they
@@ -192,7 +205,7 @@ impl Catalog {
         self.remember(&table);
         hint::follow(&self.inner.store, &table);
         if let Some(before) = before {
-            self.delete_old_metadata(&before, &table);
+            self.let_go(&before, &table);
         }
         if let Some(watch) = self.inner.watch.get() {
             watch.committed(&table, origin);
@@ -200,18 +213,31 @@ impl Catalog {
         table
     }
 
-    /// `write.metadata.delete-after-commit.enabled`, on unless set to false: files that fell out of the metadata log.
-    fn delete_old_metadata(&self, before: &Table, after: &Table) {
+    /// `write.metadata.delete-after-commit.enabled`, on unless set to false: files that fell out of the metadata log are
+    /// to be deleted.
+    fn let_go(&self, before: &Table, after: &Table) {
         let properties = after.metadata.properties();
         if properties.get("write.metadata.delete-after-commit.enabled").is_some_and(|value| value == "false") {
             return;
         }
         let kept: BTreeSet<&str> = after.metadata.metadata_log().iter().map(|log| log.metadata_file.as_str()).collect();
-        for log in before.metadata.metadata_log() {
-            let ours = log.metadata_file.starts_with(after.metadata.location());
-            if ours && !kept.contains(log.metadata_file.as_str()) {
-                let _ = self.inner.store.delete(&log.metadata_file);
-            }
+        let fallen = before.metadata.metadata_log().iter().map(|log| log.metadata_file.as_str());
+        let ours = fallen.filter(|file| file.starts_with(after.metadata.location()) && !kept.contains(file));
+        self.inner.fallen().extend(ours.map(str::to_string));
+    }
+}
+
+impl Inner {
+    fn fallen(&self) -> MutexGuard<'_, Vec<String>> {
+        self.fallen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Deletes what fell out of metadata logs, while the next commit waits for the disk anyway: a large file takes
+    /// milliseconds. What a crash leaves is an orphan.
+    pub(super) fn sweep(&self) {
+        let fallen = std::mem::take(&mut *self.fallen());
+        for file in fallen {
+            let _ = self.store.delete(&file);
         }
     }
 }

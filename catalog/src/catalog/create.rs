@@ -13,7 +13,7 @@ use crate::document::Refs;
 use crate::error::{Error, Kind, Result};
 use crate::hint;
 use crate::state::{Sort, Swap};
-use crate::table::{CreateTable, Origin, Outcome, Table};
+use crate::table::{Companions, CreateTable, Origin, Outcome, Table};
 
 impl Catalog {
     /// The metadata a new table would have; nothing is kept.
@@ -52,7 +52,7 @@ impl Catalog {
         let after = self.stage_table(ident, create)?;
         let built = Built { metadata: after, refs: Refs::new() };
         let next = self.next(ident.clone(), None, built, origin)?;
-        match self.publish(vec![next], origin) {
+        match self.publish(vec![next], origin, &mut Companions::none()) {
             Outcome::Committed(mut tables) => {
                 tables.pop().ok_or_else(|| Error::new(Kind::Internal, "a commit without its table"))
             }

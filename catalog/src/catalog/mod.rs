@@ -3,7 +3,8 @@
 //! A commit holds the locks of its tables (so that this process's commits queue instead of colliding), checks the
 //! requirements against the metadata in memory, applies the updates, asks the guard, writes `metadata.json` durably and
 //! moves all pointers in one SQLite transaction. Who loses deletes the metadata file he wrote. After the move the version hint
-//! follows, for readers that look at the folder, and metadata files that fell out of the log are deleted.
+//! follows, for readers that look at the folder, and metadata files that fell out of the log are deleted with the next
+//! commit, whichever table's it is.
 
 mod commit;
 mod create;
@@ -53,6 +54,14 @@ struct Inner {
     locks: Mutex<HashMap<TableIdent, Arc<Mutex<()>>>>,
     guard: OnceLock<Arc<dyn Guard>>,
     watch: OnceLock<Arc<dyn Watch>>,
+    /// Metadata files to be deleted with the next commit.
+    fallen: Mutex<Vec<String>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.sweep();
+    }
 }
 
 /// The separator of a namespace's levels, in the database and in the protocol's paths.
@@ -107,8 +116,8 @@ impl Catalog {
     /// A catalog over a state that is open already.
     pub fn over(state: State, warehouse: String, store: Store) -> Catalog {
         let (cache, locks) = (Mutex::default(), Mutex::default());
-        let (guard, watch) = (OnceLock::new(), OnceLock::new());
-        Catalog { inner: Arc::new(Inner { state, store, warehouse, cache, locks, guard, watch }) }
+        let (guard, watch, fallen) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        Catalog { inner: Arc::new(Inner { state, store, warehouse, cache, locks, guard, watch, fallen }) }
     }
 
     /// Plugs in the rule that may refuse commits; the first one stays.

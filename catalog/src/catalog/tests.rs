@@ -108,9 +108,14 @@ fn old_metadata_files_are_deleted_after_a_commit() {
     for n in 0..6 {
         let _ = committed(catalog.commit(vec![set("a", n, vec![])], Origin::Daemon));
     }
-    let files = catalog.store().list(&format!("{}/metadata", table.metadata.location())).expect("lists");
-    let json = files.iter().filter(|file| file.location.ends_with(".json")).count();
-    assert_eq!(json, 3, "the current one and two before it: {files:?}");
+    let store = catalog.store().clone();
+    let files = || -> usize {
+        let found = store.list(&format!("{}/metadata", table.metadata.location())).expect("lists");
+        found.iter().filter(|file| file.location.ends_with(".json")).count()
+    };
+    assert_eq!(files(), 4, "the current one, two before it, and one that goes with the next commit");
+    drop(catalog);
+    assert_eq!(files(), 3, "or when the catalog is closed");
 }
 
 /// Clients show these texts, and the compatibility kit compares them.

@@ -100,24 +100,35 @@ impl Store {
     ///
     /// # Errors
     /// `Exists` if a name is taken; storage errors. What had its name already loses it again.
-    pub fn publish(&self, mut files: Vec<Staged>) -> Result<()> {
+    pub fn publish(&self, files: Vec<Staged>) -> Result<()> {
+        self.publish_after(files, &|| Ok(()))
+    }
+
+    /// Publishes files after `announce` has succeeded, which runs while they are being synced: none has its name before
+    /// it returns. What must be durable before the files are seen so costs no wait of its own.
+    ///
+    /// # Errors
+    /// As [`Store::publish`]; `announce`'s own.
+    pub fn publish_after(&self, mut files: Vec<Staged>, announce: &(dyn Fn() -> Result<()> + Sync)) -> Result<()> {
         let disk = self.disk().as_ref();
-        let mut folders = BTreeSet::new();
-        for folder in files.iter().map(Staged::folder).collect::<BTreeSet<_>>() {
-            let fresh =
-                make_dirs(disk, folder).map_err(|error| failed(error, "making a folder", &folder.to_string_lossy()))?;
-            folders.extend(fresh.iter().filter_map(|made| made.parent()).map(Path::to_path_buf));
-            folders.insert(folder.to_path_buf());
+        let mut folders = self.folders_of(&files)?;
+        let sync =
+            |file: &mut Staged| file.sync().map_err(|error| failed(error, "making a file durable", &file.location));
+        if disk.parallel_syncs() > 1 {
+            std::thread::scope(|scope| {
+                let announced = scope.spawn(announce);
+                let synced = side_by_side(disk, &mut files, sync);
+                announced.join().unwrap_or_else(|_| Err(panicked())).and(synced)
+            })?;
+        } else {
+            announce()?;
+            side_by_side(disk, &mut files, sync)?;
         }
-        side_by_side(disk, &mut files, |file| {
-            file.sync().map_err(|error| failed(error, "making a file durable", &file.location))
-        })?;
         let named = files.iter_mut().try_for_each(|file| {
             file.rename().map_err(|error| failed(error, "publishing a file", &file.location))?;
             file.disarm();
             Ok(())
         });
-        let mut folders: Vec<PathBuf> = folders.into_iter().collect();
         let durable = named.and_then(|()| {
             side_by_side(disk, &mut folders, |folder| {
                 disk.sync_dir(folder).map_err(|error| failed(error, "syncing a folder", &folder.to_string_lossy()))
@@ -129,6 +140,18 @@ impl Store {
             }
         }
         durable
+    }
+
+    /// The folders that change when the files get their names; those that are missing are made.
+    fn folders_of(&self, files: &[Staged]) -> Result<Vec<PathBuf>> {
+        let mut folders = BTreeSet::new();
+        for folder in files.iter().map(Staged::folder).collect::<BTreeSet<_>>() {
+            let fresh = make_dirs(self.disk().as_ref(), folder)
+                .map_err(|error| failed(error, "making a folder", &folder.to_string_lossy()))?;
+            folders.extend(fresh.iter().filter_map(|made| made.parent()).map(Path::to_path_buf));
+            folders.insert(folder.to_path_buf());
+        }
+        Ok(folders.into_iter().collect())
     }
 
     /// Stages, writes and publishes one file.
@@ -267,24 +290,27 @@ pub fn sync_parents(disk: &dyn Disk, fresh: &[PathBuf]) -> io::Result<()> {
     fresh.iter().filter_map(|folder| folder.parent()).try_for_each(|parent| disk.sync_dir(parent))
 }
 
-/// Runs `work` over the items on a bounded number of threads; the first error wins.
+/// Runs `work` over the items on a bounded number of threads, this one among them; the first error wins.
 fn side_by_side<T: Send>(disk: &dyn Disk, items: &mut [T], work: impl Fn(&mut T) -> Result<()> + Sync) -> Result<()> {
     let threads = disk.parallel_syncs().clamp(1, items.len().max(1));
     if threads == 1 {
         return items.iter_mut().try_for_each(work);
     }
-    let share = items.len().div_ceil(threads);
+    let (own, others) = items.split_at_mut(items.len().div_ceil(threads));
     std::thread::scope(|scope| {
         let work = &work;
-        let running: Vec<_> =
-            items.chunks_mut(share).map(|chunk| scope.spawn(move || chunk.iter_mut().try_for_each(work))).collect();
-        let mut outcome = Ok(());
-        for thread in running {
-            let result = thread.join().unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a sync thread panicked")));
-            outcome = outcome.and(result);
-        }
-        outcome
+        let shares = others.chunks_mut(own.len());
+        let running: Vec<_> = shares.map(|share| scope.spawn(move || share.iter_mut().try_for_each(work))).collect();
+        let outcome = own.iter_mut().try_for_each(work);
+        running.into_iter().fold(outcome, |outcome, thread| {
+            let ended = thread.join().unwrap_or_else(|_| Err(panicked()));
+            outcome.and(ended)
+        })
     })
+}
+
+fn panicked() -> Error {
+    Error::new(Kind::Internal, "a sync thread panicked")
 }
 
 #[cfg(test)]
