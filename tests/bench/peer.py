@@ -33,6 +33,16 @@ def read(path):
         import pyarrow.parquet
 
         return pyarrow.parquet.read_table(path).cast(ARROW)
+    if path.suffix == ".arrow":
+        with path.open("rb") as file:
+            is_file = file.read(6) == b"ARROW1"
+        source = pa.memory_map(str(path))
+        return (pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)).read_all().cast(ARROW)
+    if path.suffix == ".csv":
+        import pyarrow.csv
+
+        types = pyarrow.csv.ConvertOptions(column_types=dict(zip(ARROW.names, ARROW.types)))
+        return pyarrow.csv.read_csv(path, convert_options=types).select(NAMES)
     import pyarrow.json
 
     return pyarrow.json.read_json(path, parse_options=pyarrow.json.ParseOptions(explicit_schema=ARROW))
