@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 
+use super::forms::parquet;
 use super::{CSV, Lake, NDJSON, TABLE, is_problem, json, record, records};
 use crate::kit::daemon::post;
 use crate::kit::wire::Wire;
@@ -111,6 +112,10 @@ fn bombs_are_bounded() {
         (0..1 << 20).flat_map(|n: u64| format!("{{\"n\":{n},\"place\":\"TW\"}}\n").into_bytes()).collect();
     let packed = zstd::encode_all(&many[..], 3).expect("packs");
     is_problem(&lake.send("", &[NDJSON, zstd], &packed), 422, "unreadable", "8388608 bytes");
+    let same = parquet(std::iter::repeat_n(4, 2_000_000));
+    assert!(same.len() < 64 << 10, "{}", same.len());
+    let answer = lake.send("", &[("Content-Type", "application/vnd.apache.parquet")], &same);
+    is_problem(&answer, 422, "unreadable", "8388608 bytes");
     nothing_is_left(&lake, 0);
 }
 
@@ -161,6 +166,30 @@ fn a_sender_that_falls_silent_is_cut_off() {
     wire.send(record(0).as_bytes());
     is_problem(&wire.answer(), 400, "body-cut-off", "send it again");
     nothing_is_left(&lake, 0);
+}
+
+#[test]
+fn slow_senders_do_not_hold_up_the_others() {
+    let lake = Lake::new(&[("HTTP_IDLE", "1h")]);
+    let body = |slot: u64| records(slot * 10_000..(slot + 1) * 10_000);
+    let slow: Vec<Wire> = (0..40)
+        .map(|slot| {
+            let mut wire = Wire::begin(&lake.door(""), &[NDJSON], body(slot).len());
+            wire.send(&body(slot).as_bytes()[..100_000]);
+            wire
+        })
+        .collect();
+    let mut quick = Wire::open(&lake.door("?wait=committed"), &[NDJSON], body(40).len());
+    quick.send(body(40).as_bytes());
+    let answer = quick.answer();
+    assert_eq!((answer.status, &json(&answer)["accepted"]), (200, &10_000.into()));
+    for (slot, mut wire) in (0..).zip(slow) {
+        wire.send(&body(slot).as_bytes()[100_000..]);
+        let answer = wire.answer();
+        assert_eq!((answer.status, &json(&answer)["accepted"]), (200, &10_000.into()), "{}", answer.body);
+    }
+    let lake = lake.stopped();
+    assert_eq!(lake.query("select count(*), count(distinct n) from probe.readings"), "410000,410000\n");
 }
 
 #[test]

@@ -17,13 +17,13 @@ pub fn array(numbers: std::ops::Range<u64>) -> String {
     format!("[{}]", records(numbers).trim_end().replace('\n', ",\n "))
 }
 
-fn batch(numbers: std::ops::Range<u64>) -> RecordBatch {
+fn batch(numbers: impl Iterator<Item = u64> + Clone) -> RecordBatch {
     let places = StringArray::from_iter_values(numbers.clone().map(|n| ["TW", "JP"][n as usize % 2]));
     let numbers = Int64Array::from_iter_values(numbers.map(|n| n as i64));
     RecordBatch::try_from_iter([("place", Arc::new(places) as _), ("n", Arc::new(numbers) as _)]).expect("a batch")
 }
 
-pub fn parquet(numbers: std::ops::Range<u64>) -> Vec<u8> {
+pub fn parquet(numbers: impl Iterator<Item = u64> + Clone) -> Vec<u8> {
     let (batch, mut bytes) = (batch(numbers), Vec::new());
     let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).expect("opens");
     writer.write(&batch).expect("writes");

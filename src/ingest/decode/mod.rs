@@ -41,6 +41,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch};
+
 pub use self::contain::abort_elsewhere;
 use self::contain::contain;
 pub use self::format::{NAMES, TYPES, of_headers, of_name};
@@ -66,7 +68,7 @@ pub struct Options {
     pub max_raw: usize,
     /// How many arrays and objects may be nested in one another.
     pub max_depth: usize,
-    /// Most a source may hold, unpacked.
+    /// Most a source may hold: of text unpacked, of Parquet and Arrow the rows.
     pub max_expanded: Option<u64>,
     /// How many times its packed length a source may unpack to; looked at beyond 1 MiB. Records pack 5 to 50 times,
     /// blanks 1,030 times with gzip and 30,000 times with Zstandard.
@@ -98,6 +100,9 @@ pub struct Decoder {
     skip: u64,
     /// Records before the next batch.
     records: u64,
+    /// Most bytes of rows, for formats that expand by themselves.
+    most: u64,
+    bytes: u64,
     ended: bool,
 }
 
@@ -114,6 +119,7 @@ pub fn open(
     if packing != Packing::Plain && !format.is_text() {
         return Err(Error::new(Kind::Invalid, "Parquet and Arrow files are not packed once more; send it unpacked"));
     }
+    let most = options.max_expanded.filter(|_| !format.is_text()).unwrap_or(u64::MAX);
     let unpacked = |input: Input, options: &Options| Unpacked::new(input.into_stream(), packing, options);
     let batches = contain(|| -> Result<Box<dyn Batches>> {
         Ok(match format {
@@ -124,7 +130,7 @@ pub fn open(
             Format::Arrow => Box::new(arrow_ipc::ArrowIpc::new(contract, input, &options)?),
         })
     })?;
-    Ok(Decoder { batches, skip: 0, records: 0, ended: false })
+    Ok(Decoder { batches, skip: 0, records: 0, most, bytes: 0, ended: false })
 }
 
 impl Decoder {
@@ -139,12 +145,29 @@ impl Decoder {
         while let Some(admitted) = self.batches.next()? {
             let before = self.records;
             self.records += admitted.records;
+            self.within_limit(&admitted.batch)?;
             if self.records <= self.skip {
                 continue;
             }
             return Ok(Some(if before < self.skip { behind(admitted, before, self.skip) } else { admitted }));
         }
         Ok(None)
+    }
+}
+
+impl Decoder {
+    /// Counts a batch's rows. A few bytes of Parquet can say two thousand million times the same row.
+    fn within_limit(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.most == u64::MAX {
+            return Ok(());
+        }
+        let of = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX) as u64;
+        self.bytes = batch.columns().iter().map(of).fold(self.bytes, u64::saturating_add);
+        if self.bytes > self.most {
+            let message = format!("the rows are larger than {} bytes, the limit here; send them in parts", self.most);
+            return Err(Error::new(Kind::Invalid, message).with("records so far", self.records));
+        }
+        Ok(())
     }
 }
 

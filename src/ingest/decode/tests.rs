@@ -172,6 +172,42 @@ fn a_line_of_100_mb_is_refused_and_not_held() {
 }
 
 #[test]
+fn a_document_of_endless_text_or_depth_is_refused() {
+    let head = &b"[{\"id\":\"1\"},{\"id\":\""[..];
+    let source = std::io::Read::chain(head, LongLine { left: 100 << 20, tail: b"\"}]" });
+    let decoder = open(contract(""), Format::Json, Packing::Plain, Input::Stream(Box::new(source)), small());
+    let error = decoder.expect("opens").find_map(Result::err).expect("too long");
+    assert_eq!(error.kind(), Kind::Invalid, "{error}");
+    let deep = format!("[{{\"id\":\"1\",\"x\":{}{}}}]", "[".repeat(1000), "]".repeat(1000));
+    let (rows, rejects, _) = whole(Format::Json, deep);
+    assert_eq!((rows, rejects[0].broken[0].code), (0, "too-deep"));
+    refused(Format::Json, "[".repeat(1 << 20));
+    assert_eq!(codes(&"[".repeat(4000)), ["too-deep"]);
+}
+
+#[test]
+fn csv_is_held_to_the_same_rules() {
+    for (line, want) in [
+        ("1,NaN,,", vec!["nan"]),
+        ("1,Infinity,,", vec!["nan"]),
+        ("1,-inf,,", vec!["nan"]),
+        ("1,1e999,,", vec!["range"]),
+        ("1,,9223372036854775808,", vec!["range"]),
+        (",5,,", vec!["null"]),
+        ("1,,,2016-12-31T23:59:60Z", vec!["timestamp"]),
+        ("1,,,10000-01-01T00:00:00Z", vec!["timestamp"]),
+        ("1,,,+12025-01-01T00:00:00Z", vec!["timestamp"]),
+        ("1,,,2025-02-29T00:00:00Z", vec!["timestamp"]),
+        ("1,,", vec!["columns"]),
+        ("1,,,,", vec!["columns"]),
+    ] {
+        let (_, rejects, records) = whole(Format::Csv, format!("id,value,count,at\n{line}\n"));
+        let found: Vec<_> = rejects.into_iter().flat_map(|reject| reject.broken).map(|broken| broken.code).collect();
+        assert_eq!((found, records), (want, 1), "{line}");
+    }
+}
+
+#[test]
 fn an_open_quote_refuses_its_line_alone() {
     let (rows, rejects, _) = whole(Format::Csv, "id,count\n\"1,2\n3,4\n5,6\n");
     assert_eq!((rows, rejects.len(), rejects[0].broken[0].code), (2, 1, "syntax"));
@@ -246,6 +282,25 @@ fn bombs_end_at_the_limits() {
             let error = decoder.expect("opens").find_map(Result::err).expect("a bomb");
             assert_eq!(error.kind(), Kind::Invalid);
             assert!(error.message().contains("limit"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn rows_of_binary_files_end_at_the_limit() {
+    // Half a million times the same row, in some hundred bytes.
+    let ids = arrow::array::StringArray::from_iter_values(std::iter::repeat_n("1", 500_000));
+    let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as arrow::array::ArrayRef)]).expect("a batch");
+    let bytes = parquet_of(&batch);
+    assert!(bytes.len() < 4096, "{}", bytes.len());
+    for (most, fits) in [(1 << 20, false), (1 << 30, true)] {
+        let options = Options { max_expanded: Some(most), ..Options::default() };
+        let decoder = open(contract(""), Format::Parquet, Packing::Plain, Input::Bytes(bytes.clone().into()), options);
+        match decoder.expect("opens").collect::<Result<Vec<_>, _>>() {
+            Ok(admitted) => assert!(fits && sums(&admitted).0 == 500_000),
+            Err(error) => {
+                assert!(!fits && error.kind() == Kind::Invalid && error.message().contains("limit"), "{error}")
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A body is decoded while it arrives and appended to the spool when it has ended well; 200 follows the sync. A body
 //! that ends early leaves nothing. Decoding runs on as many blocking threads as there are cores; small bodies are
-//! decoded where they are, because handing over a thread costs more than they do.
+//! decoded where they are, because handing over a thread costs more than they do. Where slow senders have all those
+//! threads, a body goes to disk first, and is decoded when it is there.
 //!
 //! `?wait=committed` answers after the commit. `?source=NAME` is what quarantine calls the sender ("http" without it).
 //! What is refused is answered by a [`Problem`], and the rest of its body is read for a while, so that its sender gets to
@@ -21,6 +22,7 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
@@ -52,7 +54,7 @@ pub struct Bounds {
     pub idle: Duration,
     /// How long `?wait=committed` waits.
     pub wait_most: Duration,
-    /// Bodies decoded at a time.
+    /// Bodies decoded at a time while they arrive, and as many that have arrived.
     pub decoders: usize,
 }
 
@@ -60,8 +62,14 @@ pub struct Bounds {
 struct Door {
     doors: Arc<dyn Doors>,
     bounds: Bounds,
+    /// For bodies that are decoded while they arrive.
+    streams: Arc<Semaphore>,
+    /// For bodies that have arrived.
     decoders: Arc<Semaphore>,
 }
+
+/// How long a body waits to be decoded while it arrives.
+const SOON: Duration = Duration::from_millis(250);
 
 /// The longest name of a source, in bytes.
 const SOURCE: usize = 255;
@@ -92,11 +100,11 @@ impl Options {
 
 /// The routes.
 pub fn router(doors: Arc<dyn Doors>, bounds: Bounds) -> Router {
-    let decoders = Arc::new(Semaphore::new(bounds.decoders));
+    let permits = || Arc::new(Semaphore::new(bounds.decoders));
     Router::new()
         .route("/ingest/{namespace}/{table}", post(ingest).fallback(only_post))
         .layer(DefaultBodyLimit::disable())
-        .with_state(Door { doors, bounds, decoders })
+        .with_state(Door { doors, bounds, streams: permits(), decoders: permits() })
 }
 
 async fn ingest(
@@ -201,24 +209,60 @@ impl Door {
     async fn gather(&self, push: &Arc<PushDoor>, form: Form, incoming: &mut Incoming) -> Result<Gathered, Problem> {
         match incoming.start().await? {
             Start::Whole(bytes) => decode_body(push, &form, Input::Bytes(bytes), self.bounds),
-            Start::Part(first) => {
-                let _permit = self.decoders.acquire().await.map_err(|_| closing())?;
-                let (sender, reader) = body::channel();
-                let (push, bounds) = (push.clone(), self.bounds);
-                let decoding = tokio::task::spawn_blocking(move || {
-                    let input = streamed(&push, form.format, reader)?;
-                    decode_body(&push, &form, input, bounds)
-                });
-                let passed = incoming.pass_on(first, sender).await;
-                let decoded = decoding.await;
-                passed?;
-                let bug = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "A bug of ours", "decoding");
-                let decoded = decoded.map_err(bug)??;
-                // A decoder may stop before the body does (a Parquet footer, the end of an Arrow stream).
-                incoming.drain().await?;
-                Ok(decoded)
-            }
+            // Parquet is read from its end.
+            Start::Part(first) if form.format == Format::Parquet => self.staged(push, form, first, incoming).await,
+            Start::Part(first) => match tokio::time::timeout(SOON, self.streams.acquire()).await {
+                Ok(permit) => {
+                    let _permit = permit.map_err(|_| closing())?;
+                    self.streamed(push, form, first, incoming).await
+                }
+                // Slow senders have all of them. Who is done with sending must not wait for those who are not.
+                Err(_) => self.staged(push, form, first, incoming).await,
+            },
         }
+    }
+
+    /// Decodes a body while it arrives.
+    async fn streamed(
+        &self,
+        push: &Arc<PushDoor>,
+        form: Form,
+        first: Bytes,
+        incoming: &mut Incoming,
+    ) -> Result<Gathered, Problem> {
+        let (sender, reader) = body::channel();
+        let (push, bounds) = (push.clone(), self.bounds);
+        let decoding =
+            tokio::task::spawn_blocking(move || decode_body(&push, &form, Input::Stream(Box::new(reader)), bounds));
+        let passed = incoming.pass_on(first, sender).await;
+        let decoded = decoding.await;
+        passed?;
+        let decoded = decoded.map_err(bug)??;
+        // A decoder may stop before the body does (the end of an Arrow stream).
+        incoming.drain().await?;
+        Ok(decoded)
+    }
+
+    /// Puts a body on disk while it arrives, and then decodes it. Nothing names that file, and it goes when it is read.
+    async fn staged(
+        &self,
+        push: &Arc<PushDoor>,
+        form: Form,
+        first: Bytes,
+        incoming: &mut Incoming,
+    ) -> Result<Gathered, Problem> {
+        let (sender, reader) = body::channel();
+        let spool = push.spool.clone();
+        let staging = tokio::task::spawn_blocking(move || spool.scratch(reader));
+        let passed = incoming.pass_on(first, sender).await;
+        let staged = staging.await;
+        passed?;
+        let file = staged.map_err(bug)??;
+        let _permit = self.decoders.acquire().await.map_err(|_| closing())?;
+        let (push, bounds) = (push.clone(), self.bounds);
+        tokio::task::spawn_blocking(move || decode_body(&push, &form, Input::Random(file), bounds))
+            .await
+            .map_err(bug)?
     }
 
     async fn answer(&self, answer: Answer, wait: bool, mut mark: watch::Receiver<Mark>) -> Result<Response, Problem> {
@@ -264,12 +308,8 @@ fn decode_body(push: &PushDoor, form: &Form, input: Input, bounds: Bounds) -> Re
     })
 }
 
-/// Parquet is read from its end, so its body is put on disk first; nothing names that file, and it goes when read.
-fn streamed(push: &PushDoor, format: Format, reader: body::Chunks) -> Result<Input, Problem> {
-    match format {
-        Format::Parquet => Ok(Input::Random(push.spool.scratch(reader)?)),
-        _ => Ok(Input::Stream(Box::new(reader))),
-    }
+fn bug(error: tokio::task::JoinError) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "A bug of ours", format!("decoding: {error}"))
 }
 
 fn form_of(headers: &HeaderMap) -> Result<(Format, Packing), Problem> {
@@ -319,4 +359,77 @@ fn bad_key() -> Problem {
 fn other_body() -> Problem {
     let detail = "this key came with another body before; use a new key for new records";
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key stands for another body", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use axum::http::Request;
+    use laked_catalog::system::System;
+    use tower::ServiceExt;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::contract::Contract;
+    use crate::flow::Marks;
+    use crate::ingest::spool::{self, Spool};
+
+    struct One(Arc<PushDoor>, watch::Sender<Mark>);
+
+    impl Doors for One {
+        fn push(&self, _: &str, _: &str) -> Result<(Arc<PushDoor>, watch::Receiver<Mark>), Problem> {
+            Ok((self.0.clone(), self.1.subscribe()))
+        }
+    }
+
+    fn door(dir: &std::path::Path, budget: &Budget) -> Arc<PushDoor> {
+        let (system, bounds) = (System::real(), spool::Bounds::default());
+        let table = Uuid::from_u128(7);
+        let place =
+            spool::Place { dir: dir.join("push"), system: system.clone(), budget: budget.clone(), bounds, table };
+        let spool = Arc::new(Spool::open(place, &Marks::new()).unwrap());
+        let contract = Arc::new(Contract::parse("[fields]\nn = \"long\"\n", "n/t.toml").unwrap());
+        Arc::new(PushDoor { name: "n.t".into(), contract, spool, system, budget: budget.clone() })
+    }
+
+    async fn ask(door: &Arc<PushDoor>) -> (StatusCode, Option<String>, serde_json::Value) {
+        let bounds = Bounds {
+            body_most: 1000,
+            unpacked_most: 1000,
+            idle: Duration::from_secs(60),
+            wait_most: Duration::from_secs(60),
+            decoders: 1,
+        };
+        let router = router(Arc::new(One(door.clone(), watch::Sender::default())), bounds);
+        let request = Request::post("/ingest/n/t").header(header::CONTENT_TYPE, "application/x-ndjson");
+        let response = router.oneshot(request.body(Body::from("{\"n\":1}\n")).unwrap()).await.unwrap();
+        let retry = response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, retry, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn no_body_is_taken_in_beyond_the_memory_budget() {
+        let (dir, budget) = (tempfile::tempdir().unwrap(), Budget::new(1 << 20));
+        let door = door(dir.path(), &budget);
+        let held = budget.reserve(2 << 20);
+        let (status, retry, problem) = ask(&door).await;
+        assert_eq!((status, retry.as_deref()), (StatusCode::TOO_MANY_REQUESTS, Some("1")));
+        assert!(problem["detail"].as_str().unwrap().contains("memory"), "{problem}");
+        drop(held);
+        assert_eq!(ask(&door).await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_spool_that_is_closed_says_to_send_it_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = door(dir.path(), &Budget::new(1 << 20));
+        door.spool.close();
+        let (status, retry, problem) = ask(&door).await;
+        assert_eq!((status, retry.as_deref()), (StatusCode::SERVICE_UNAVAILABLE, Some("5")));
+        assert_eq!(problem["type"], "urn:laked:problem:closing");
+        assert!(problem["detail"].as_str().unwrap().contains("send it again"), "{problem}");
+    }
 }
