@@ -11,6 +11,7 @@
 //! unknown = "reject"                           # or "ignore": fields the contract does not have
 //! time_zone = "Asia/Taipei"                    # how a timestamp without offset is read; without it, it is refused
 //! null_values = ["", "NA"]                     # texts that mean null; the default is [""]
+//! atomic = "file"                              # or "parts": large dropped files appear as they are read; the default
 //! reject_limit = "5%"                          # more bad records than this stop their source; the default
 //! partition = ["country", "month(timestamp)"]
 //! sort = ["user_id", "timestamp desc nulls last"]
@@ -108,6 +109,15 @@ pub enum Unknown {
     Ignore,
 }
 
+/// What of a dropped file appears at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Atomic {
+    /// All of it, in one commit, whatever its size.
+    File,
+    /// What has been read by the time a commit is due; a file that turns out bad later has shown its beginning.
+    Parts,
+}
+
 /// What `[table]` says, but for the layout.
 #[derive(Clone, Debug)]
 struct Settings {
@@ -117,6 +127,7 @@ struct Settings {
     strict: bool,
     unknown: Unknown,
     reject_limit: f64,
+    atomic: Atomic,
     null_values: Arc<[String]>,
 }
 
@@ -134,6 +145,8 @@ pub struct Contract {
     pub unknown: Unknown,
     /// The share of bad records, 0 to 1, above which a source is stopped.
     pub reject_limit: f64,
+    /// What of a dropped file appears at once.
+    pub atomic: Atomic,
     null_values: Arc<[String]>,
     fields: Vec<Field>,
     arrow: SchemaRef,
@@ -163,7 +176,7 @@ impl Contract {
         properties: BTreeMap<String, String>,
     ) -> Self {
         let arrow = Arc::new(ArrowSchema::new(fields.iter().map(Field::arrow).collect::<Vec<_>>()));
-        let Settings { ident, version, doc, strict, unknown, reject_limit, null_values } = settings;
+        let Settings { ident, version, doc, strict, unknown, reject_limit, atomic, null_values } = settings;
         Self {
             ident,
             version,
@@ -171,6 +184,7 @@ impl Contract {
             strict,
             unknown,
             reject_limit,
+            atomic,
             null_values,
             fields,
             arrow,

@@ -116,6 +116,7 @@ fn mistakes_are_located_and_say_what_is_possible() {
         ("[fields]\na = \"int\"\nA = \"int\"", "3:1", "case only"),
         ("[table]\nstrict = \"yes\"\n[fields]\na = \"int\"", "2:10", "true or false"),
         ("[table]\nunknown = \"drop\"\n[fields]\na = \"int\"", "2:11", "reject, ignore"),
+        ("[table]\natomic = \"rows\"\n[fields]\na = \"int\"", "2:10", "file, parts"),
         ("[table]\ntime_zone = \"Mars\"\n[fields]\na = \"int\"", "2:13", "Asia/Taipei"),
         ("[table]\nreject_limit = \"x\"\n[fields]\na = \"int\"", "2:16", "percentage"),
         ("[table]\npartition = [\"b\"]\n[fields]\na = \"int\"", "2:14", "no field `b`; fields: a"),

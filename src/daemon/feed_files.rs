@@ -13,6 +13,7 @@ use serde_json::json;
 use super::lane::{Taken, Worker};
 use super::part::Part;
 use super::pending::{Origin, Pending};
+use crate::contract::Atomic;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Admitted, Format, Mark};
 use crate::ingest::decode::{self, Input};
@@ -27,20 +28,20 @@ const SMALL_FILE: u64 = 4 << 20;
 const SMALL_ROWS: usize = 32 << 20;
 
 /// A file being read.
-struct Reading {
+pub(super) struct Reading {
     len: u64,
     /// Hashes as it is read; a file read at random is hashed before.
     tally: Result<Arc<Mutex<Tally>>, (String, u64)>,
     decoder: Box<dyn Iterator<Item = Result<Admitted>>>,
-    records: u64,
-    bad: u64,
-    reasons: Vec<Reason>,
+    pub(super) records: u64,
+    pub(super) bad: u64,
+    pub(super) reasons: Vec<Reason>,
     /// The share of bad records its contract allows.
     limit: f64,
 }
 
 /// How reading a file ended, if not well.
-enum Ended {
+pub(super) enum Ended {
     /// The source is to blame.
     Bad(Error),
     /// We are, or the disk.
@@ -65,6 +66,10 @@ impl Worker {
             Next::Idle => return Ok(Taken::Nothing),
             Next::Closed => return Ok(Taken::Closed),
         };
+        if pending.next.entry == claim.entry && pending.next.record > 0 {
+            // The table holds a part of it, whatever the contract says now.
+            return self.take_parts(inbox, pending, &claim);
+        }
         let disk = self.stages.system.disk.clone();
         let len = disk.stat(&claim.path).map_err(|e| Error::from(e).with("file", claim.path.display()))?.len;
         let alone = pending.is_empty();
@@ -76,6 +81,9 @@ impl Worker {
         if matches!(ended, Err(Ended::Large)) {
             if !alone {
                 return Ok(Taken::CommitFirst);
+            }
+            if self.contract.atomic == Atomic::Parts {
+                return self.take_parts(inbox, pending, &claim);
             }
             ended = self.take_large(inbox, pending, &claim);
         }
@@ -95,7 +103,7 @@ impl Worker {
     }
 
     fn take_small(&self, inbox: &Inbox, pending: &mut Pending, claim: &Claim) -> Result<bool, Ended> {
-        let mut reading = self.open(claim)?;
+        let mut reading = self.open(claim, 0)?;
         let (mut held, mut bytes) = (Vec::new(), 0);
         while let Some(part) = reading.next()? {
             bytes += part.batch.get_array_memory_size() + part.refusals.iter().map(|r| r.raw.len()).sum::<usize>();
@@ -113,7 +121,7 @@ impl Worker {
     }
 
     fn take_large(&self, inbox: &Inbox, pending: &mut Pending, claim: &Claim) -> Result<bool, Ended> {
-        let mut reading = self.open(claim)?;
+        let mut reading = self.open(claim, 0)?;
         let at_ms = claim.record.as_ref().map_or_else(|| self.stages.system.clock.now_ms(), |r| r.at_ms);
         let name = claim.name.to_string_lossy();
         pending.begin();
@@ -124,12 +132,13 @@ impl Worker {
         Ok(self.judge(inbox, claim, reading)?.is_some())
     }
 
-    fn origin<'a>(&'a self, claim: &'a Claim, record: &Record) -> Origin<'a> {
+    pub(super) fn origin<'a>(&'a self, claim: &'a Claim, record: &Record) -> Origin<'a> {
         let source = claim.name.to_str().unwrap_or("(a name that is not UTF-8)");
         Origin { at_ms: record.at_ms, source, entry: claim.entry, contract: self.contract.hash() }
     }
 
-    fn open(&self, claim: &Claim) -> Result<Reading, Ended> {
+    /// Opens a file behind its first `skip` records.
+    pub(super) fn open(&self, claim: &Claim, skip: u64) -> Result<Reading, Ended> {
         let disk = self.stages.system.disk.as_ref();
         let fail = |e: std::io::Error| Error::from(e).with("file", claim.path.display());
         let name = claim.name.to_string_lossy();
@@ -144,8 +153,8 @@ impl Worker {
             (Input::Stream(Box::new(reader)), Ok(tally))
         };
         let decoder = decode::open(self.contract.clone(), format, packing, input, decode::Options::default())?;
-        let (limit, decoder) = (self.contract.reject_limit, Box::new(decoder));
-        Ok(Reading { len, tally, decoder, records: 0, bad: 0, reasons: Vec::new(), limit })
+        let (limit, decoder) = (self.contract.reject_limit, Box::new(decoder.skip_records(skip)));
+        Ok(Reading { len, tally, decoder, records: skip, bad: 0, reasons: Vec::new(), limit })
     }
 
     /// Decides about a file that was read to its end: pins it, or none if it is passed over.
@@ -160,34 +169,37 @@ impl Worker {
         };
         // A decoder may end before the file does; then what it read is not the file's hash.
         let (hash, len) = if len == reading.len { (hash, len) } else { hash_of(disk, claim).map_err(Error::from)? };
-        let found = disk.stat(&claim.path).map_err(Error::from)?.len;
+        let record = self.pinned(inbox, claim, hash, len)?;
+        if record.is_some() {
+            telemetry::durable(&self.name, self.lane.door, reading.records - reading.bad, reading.bad);
+        }
+        Ok(record)
+    }
+
+    /// Pins a claim to the bytes that were read; none if it is passed over, because they were ingested before.
+    pub(super) fn pinned(&self, inbox: &Inbox, claim: &Claim, hash: String, len: u64) -> Result<Option<Record>, Ended> {
+        let found = self.stages.system.disk.stat(&claim.path).map_err(Error::from)?.len;
         let pinned = claim.record.as_ref();
         if found != len || pinned.is_some_and(|r| r.hash != hash || r.len != len) {
             let message =
                 "the file's bytes changed after it was claimed; write under a name ending in .part, then rename";
             return Err(Ended::Bad(Error::new(Kind::Invalid, message)));
         }
-        if pinned.is_none()
-            && let Some(other) = inbox.duplicate_of(&hash, claim.entry)
-        {
-            inbox.duplicate(claim)?;
+        if let Some(record) = pinned {
+            return Ok(Some(record.clone()));
+        }
+        if let Some(other) = inbox.duplicate_of(&hash, claim.entry) {
             telemetry::duplicate(&self.name, &claim.name.to_string_lossy(), other);
+            inbox.duplicate(claim)?;
             return Ok(None);
         }
-        let record = match pinned {
-            Some(record) => record.clone(),
-            None => {
-                let at_ms = self.stages.system.clock.now_ms();
-                let record = Record { len, hash, contract: self.contract.hash().to_owned(), at_ms };
-                inbox.pin(claim.entry, record.clone())?;
-                record
-            }
-        };
-        telemetry::durable(&self.name, self.lane.door, reading.records - reading.bad, reading.bad);
+        let at_ms = self.stages.system.clock.now_ms();
+        let record = Record { len, hash, contract: self.contract.hash().to_owned(), at_ms, failed: None };
+        inbox.pin(claim.entry, record.clone())?;
         Ok(Some(record))
     }
 
-    fn fail(&self, inbox: &Inbox, claim: &Claim, error: &Error) -> Result<()> {
+    pub(super) fn fail(&self, inbox: &Inbox, claim: &Claim, error: &Error) -> Result<()> {
         inbox.fail(claim, &error.to_string(), json!({ "kind": error.kind().slug() }))?;
         // Who reads this finds the file in failed/ with its reason.
         telemetry::source_stopped(&self.name, &claim.name.to_string_lossy(), &error.to_string());
@@ -196,7 +208,7 @@ impl Worker {
 }
 
 impl Reading {
-    fn next(&mut self) -> Result<Option<Part>, Ended> {
+    pub(super) fn next(&mut self) -> Result<Option<Part>, Ended> {
         let Some(admitted) = self.decoder.next() else { return Ok(None) };
         let Admitted { batch, rejects, records } = admitted?;
         let refusals: Vec<Refusal> = rejects.into_iter().map(Refusal::from).collect();
@@ -215,7 +227,7 @@ impl Reading {
 }
 
 /// The whole file's hash and length.
-fn hash_of(disk: &dyn Disk, claim: &Claim) -> std::io::Result<(String, u64)> {
+pub(super) fn hash_of(disk: &dyn Disk, claim: &Claim) -> std::io::Result<(String, u64)> {
     let (mut reader, tally) = Hashed::new(Sequential::new(disk.open(&claim.path)?));
     let mut buffer = vec![0; 1 << 20];
     while std::io::Read::read(&mut reader, &mut buffer)? > 0 {}

@@ -123,6 +123,12 @@ impl Worker {
         }
     }
 
+    /// Whether what is pending is to be committed now.
+    pub(super) fn is_due(&self, pending: &Pending) -> bool {
+        let waited = pending.waits(self.age()) == Some(Duration::ZERO);
+        !pending.is_empty() && (waited || pending.bytes() >= self.pace.size)
+    }
+
     fn door(&self) -> Door {
         self.lane.door
     }
@@ -134,8 +140,7 @@ impl Worker {
         loop {
             self.progress.set(LaneState::Running);
             let wait = pending.waits(self.age());
-            let due = wait == Some(Duration::ZERO) || pending.bytes() >= self.pace.size;
-            if due && !pending.is_empty() {
+            if self.is_due(&pending) {
                 pending = self.commit(pending)?;
                 continue;
             }

@@ -8,6 +8,7 @@
 //! retry, a restart and a crash are one code path.
 
 mod feed_files;
+mod feed_parts;
 mod feed_push;
 mod guard;
 mod lake;

@@ -11,14 +11,21 @@ use std::process::Command;
 use crate::kit::daemon::{Daemon, arguments, binary, lakectl};
 use crate::readers::python;
 
+mod parts;
+
+/// A lake's only contract, in `schemas`.
+fn write_contract(folder: &Path, table: &str, contract: &str) {
+    let (namespace, name) = table.split_once('.').expect("namespace.table");
+    let schemas = folder.join("schemas").join(namespace);
+    fs::create_dir_all(&schemas).expect("a folder");
+    fs::write(schemas.join(format!("{name}.toml")), contract).expect("writes");
+}
+
 /// A lake with one contract, and the daemon that keeps it.
 fn daemon(folder: &Path, table: &str, contract: &str) -> Daemon {
-    let (namespace, name) = table.split_once('.').expect("namespace.table");
-    let schemas = folder.join("schemas");
-    fs::create_dir_all(schemas.join(namespace)).expect("a folder");
-    fs::write(schemas.join(namespace).join(format!("{name}.toml")), contract).expect("writes");
+    write_contract(folder, table, contract);
     let mut command = Command::new(binary("laked"));
-    command.args(arguments(&folder.join("lake"))).arg("--schemas").arg(schemas);
+    command.args(arguments(&folder.join("lake"))).arg("--schemas").arg(folder.join("schemas"));
     Daemon::spawn(command).expect("the daemon starts")
 }
 

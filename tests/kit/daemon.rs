@@ -109,6 +109,17 @@ impl Daemon {
         panic!("two minutes, and not {what}");
     }
 
+    /// Waits until this holds or the daemon ends; gives whether it holds.
+    pub fn until_ended(&self, holds: impl Fn() -> bool) -> bool {
+        for _ in 0..6000 {
+            let ended = self.log.recv_timeout(Duration::from_millis(20)) == Err(mpsc::RecvTimeoutError::Disconnected);
+            if ended || holds() {
+                return holds();
+            }
+        }
+        panic!("two minutes, and neither");
+    }
+
     /// Waits for it to end by itself and gives what it logged meanwhile.
     pub fn wait(mut self) -> String {
         let _ = self.child.wait();

@@ -36,6 +36,7 @@ pub mod known {
         "time_zone",
         "null_values",
         "reject_limit",
+        "atomic",
         "partition",
         "sort",
         "identifier",

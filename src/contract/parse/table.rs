@@ -9,7 +9,7 @@ use iceberg::{NamespaceIdent, TableIdent};
 use jiff::tz::{Offset, TimeZone};
 use toml::de::{DeTable, DeValue};
 
-use super::super::{Settings, Unknown};
+use super::super::{Atomic, Settings, Unknown};
 use super::keys::{Keys, wrong};
 use super::{Notes, known};
 
@@ -39,6 +39,7 @@ pub(super) fn read<'a>(top: &Keys<'a, '_>, origin: &str, notes: &mut Notes<'_>) 
         strict: keys.flag("strict", notes).unwrap_or(true),
         unknown: unknown(&keys, notes),
         reject_limit: reject_limit(&keys, notes),
+        atomic: atomic(&keys, notes),
         null_values: null_values(&keys, notes).unwrap_or_else(|| [String::new()].into()),
     };
     Table {
@@ -135,6 +136,17 @@ fn unknown(keys: &Keys<'_, '_>, notes: &mut Notes<'_>) -> Unknown {
         Some((other, span)) => {
             notes.at(span, format!("no way `{other}` to treat unknown fields; possible: reject, ignore"));
             Unknown::Reject
+        }
+    }
+}
+
+fn atomic(keys: &Keys<'_, '_>, notes: &mut Notes<'_>) -> Atomic {
+    match keys.text("atomic", notes) {
+        None | Some(("file", _)) => Atomic::File,
+        Some(("parts", _)) => Atomic::Parts,
+        Some((other, span)) => {
+            notes.at(span, format!("`{other}` does not say what of a file appears at once; possible: file, parts"));
+            Atomic::File
         }
     }
 }

@@ -49,6 +49,9 @@ pub struct Record {
     pub contract: String,
     /// When it was claimed, in ms since 1970.
     pub at_ms: i64,
+    /// Why it goes to `failed/` once the mark has passed it: what the table holds of it stays there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// The name of a claimed file: the entry's number and as much of the name's end as fits (the end tells the format).

@@ -61,6 +61,11 @@ impl Hashes {
         self.known.get(hash).filter(|(e, at)| *e != entry && *at > now_ms - KEPT_MS).map(|(e, _)| *e)
     }
 
+    /// The last entry that is known to have been ingested.
+    pub fn last_entry(&self) -> Option<u64> {
+        self.known.values().map(|(entry, _)| *entry).max()
+    }
+
     /// Remembers the bytes of an ingested entry, durably.
     pub fn add(&mut self, hash: &str, entry: u64, at_ms: i64) -> Result<()> {
         if self.known.get(hash).is_some_and(|(e, _)| *e == entry) {

@@ -8,6 +8,7 @@
 //! Few files are claimed ahead of the pipeline; the rest waits in the inbox, where its owner can still see it.
 
 mod claim;
+mod expiry;
 mod hashes;
 mod looks;
 mod watch;
@@ -97,11 +98,6 @@ pub struct Failure {
     pub at_ms: i64,
 }
 
-/// When each finished file was first seen.
-const SEEN: &str = ".seen.json";
-/// Finished files are looked through this often.
-const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
-
 /// Stopped sources that are remembered for `/health`.
 const FAILURES: usize = 20;
 
@@ -125,9 +121,9 @@ impl Inbox {
             claim::remove_record(disk.as_ref(), &spool, entry)?;
         }
         let start = mark.unwrap_or_default();
-        no_gap(&spool, &claims, start)?;
-        let next_entry = claims.last().map_or(0, |c| c.entry + 1).max(start.entry + u64::from(start.record > 0));
         let hashes = hashes::Hashes::open(disk, &spool, place.system.clock.now_ms())?;
+        no_gap(&spool, &claims, mark, hashes.last_entry())?;
+        let next_entry = claims.last().map_or(0, |c| c.entry + 1).max(start.entry + u64::from(start.record > 0));
         let state = State {
             claims: claims.into_iter().map(|c| (c.entry, c)).collect(),
             next_entry,
@@ -175,7 +171,7 @@ impl Inbox {
             self.claim(&mut state, &name)?;
         }
         let waiting = state.looks.is_waiting();
-        let expire = now.saturating_sub(state.expired) >= EXPIRE_EVERY;
+        let expire = now.saturating_sub(state.expired) >= expiry::EVERY;
         if expire {
             state.expired = now;
         }
@@ -269,6 +265,15 @@ impl Inbox {
         Ok(())
     }
 
+    /// Stops a source that the table holds a part of, durably. Its file goes to `failed/` when the mark has passed it: a
+    /// mark inside a file that is not there would tell of a gap.
+    pub fn fail_later(&self, entry: u64, reason: String) -> Result<()> {
+        let record = self.lock().claims.get(&entry).and_then(|claim| claim.record.clone());
+        let record =
+            record.ok_or_else(|| Error::new(Kind::Internal, "a part of a file was taken before it was pinned"))?;
+        self.pin(entry, Record { failed: Some(reason), ..record })
+    }
+
     /// Stops a source: its file goes to `failed/` now, with the reason beside it. The mark passes its entry later.
     pub fn fail(&self, claim: &Claim, reason: &str, detail: serde_json::Value) -> Result<()> {
         let at_ms = self.place.system.clock.now_ms();
@@ -304,6 +309,10 @@ impl Inbox {
             if let Some(record) = &claim.record {
                 self.lock().hashes.add(&record.hash, claim.entry, self.place.system.clock.now_ms())?;
             }
+            if let Some(reason) = claim.record.as_ref().and_then(|record| record.failed.as_deref()) {
+                self.fail(&claim, reason, json!({ "kind": Kind::Invalid.slug() }))?;
+                continue;
+            }
             self.file_away("done", &claim)?;
             self.lock().claims.remove(&claim.entry);
         }
@@ -336,39 +345,6 @@ impl Inbox {
         Ok(moved)
     }
 
-    /// Removes finished files whose days are over. They count from when the file was first seen here, because its own
-    /// time of modification is its writer's and may be years ago; `.seen.json` in each folder keeps those times.
-    pub fn expire(&self) -> Result<()> {
-        for folder in ["done", "failed", "duplicate"] {
-            self.expire_folder(&self.place.lake.join(folder).join(&self.place.table_name))?;
-        }
-        Ok(())
-    }
-
-    fn expire_folder(&self, dir: &Path) -> Result<()> {
-        let disk = self.place.system.disk.as_ref();
-        let now = self.place.system.clock.now_ms();
-        let kept = i64::try_from(self.place.kept.as_millis()).unwrap_or(i64::MAX);
-        let path = dir.join(SEEN);
-        // Unreadable or missing: every file counts from now, which keeps it longer and never shorter.
-        let before: BTreeMap<String, i64> =
-            disk.read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        let mut seen = BTreeMap::new();
-        for (name, _) in self.list(dir)?.into_iter().filter(|(name, stat)| stat.is_file && !is_ignored(name)) {
-            let key = name.to_string_lossy().into_owned();
-            let since = before.get(&key).copied().unwrap_or(now);
-            if now.saturating_sub(since) >= kept {
-                durable::remove(disk, &dir.join(&name))?;
-            } else {
-                seen.insert(key, since);
-            }
-        }
-        if seen == before {
-            return Ok(());
-        }
-        durable::replace(disk, &path, &serde_json::to_vec(&seen).unwrap_or_default())
-    }
-
     fn list(&self, dir: &Path) -> Result<Vec<(OsString, laked_catalog::store::Stat)>> {
         self.place.system.disk.list(dir).map_err(|e| Error::from(e).with("folder", dir.display()))
     }
@@ -396,106 +372,26 @@ impl Inbox {
     }
 }
 
-/// Entries are finished in order, so that the mark's own entry may be gone only if it was filed away before a later
-/// one was committed; a claim below the mark is finished. What cannot be is a mark inside an entry that is not there.
-fn no_gap(spool: &Path, claims: &[Claim], mark: Mark) -> Result<()> {
-    if mark.record == 0 || claims.iter().any(|c| c.entry == mark.entry) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::Corrupt,
-        "the file the table holds a part of is missing from the spool; put it back, or move the spool away to go on \
-         without the rest of it",
-    )
-    .with("spool", spool.display())
-    .with("mark", mark))
+/// Holds the table's mark against what the spool tells. Entries are finished in order, so that the mark's own entry may be
+/// gone only if it was filed away before a later one was committed; a claim below the mark is finished. What cannot be
+/// is a mark inside an entry that is not there, and no mark at all once an entry was ingested.
+fn no_gap(spool: &Path, claims: &[Claim], mark: Option<Mark>, ingested: Option<u64>) -> Result<()> {
+    let why = match (mark, ingested) {
+        (Some(mark), _) if mark.record == 0 || claims.iter().any(|c| c.entry == mark.entry) => return Ok(()),
+        (None, None) => return Ok(()),
+        (Some(_), _) => {
+            "the file the table holds a part of is missing from the spool; put it back, or move the spool away to go on \
+             without the rest of it"
+        }
+        (None, Some(_)) => {
+            "the table has lost the mark that says which files it holds: set its property laked.lane.inbox.* again, or, \
+             if it holds none of those that wait in the spool, move the spool away and drop them again"
+        }
+    };
+    let error = Error::new(Kind::Corrupt, why).with("spool", spool.display());
+    let error = ingested.into_iter().fold(error, |error, entry| error.with("last entry ingested", entry));
+    Err(mark.into_iter().fold(error, |error, mark| error.with("mark", mark)))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn place(lake: &Path) -> Place {
-        Place {
-            lake: lake.to_owned(),
-            table_name: "n.t".into(),
-            table: Uuid::from_u128(7),
-            system: System::real(),
-            settle: Duration::ZERO,
-            once: true,
-            kept: Duration::from_secs(3600),
-        }
-    }
-
-    fn drop_file(inbox: &Inbox, name: &str, text: &str) {
-        inbox.place.system.disk.create(&inbox.folder().join(name)).unwrap().write_all(text.as_bytes()).unwrap();
-        inbox.closed_by_writer(OsStr::new(name));
-        inbox.sweep().unwrap();
-    }
-
-    fn claimed(inbox: &Inbox, from: u64) -> Claim {
-        match inbox.next(from, Some(Duration::ZERO)) {
-            Next::Claim(claim) => claim,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn names(lake: &Path, folder: &str) -> Vec<String> {
-        let listed = System::real().disk.list(&lake.join(folder).join("n.t")).unwrap();
-        let mut names: Vec<_> = listed.into_iter().map(|(name, _)| name.into_string().unwrap()).collect();
-        names.retain(|name| name != SEEN);
-        names.sort();
-        names
-    }
-
-    fn record(hash: &str) -> Record {
-        Record { len: 1, hash: hash.into(), contract: "c".into(), at_ms: 1 }
-    }
-
-    #[test]
-    fn a_claim_survives_a_restart_and_is_done_when_the_mark_covers_it() {
-        let lake = tempfile::tempdir().unwrap();
-        let inbox = Inbox::open(place(lake.path()), &Marks::new()).unwrap();
-        drop_file(&inbox, "a.csv", "x");
-        drop_file(&inbox, "half.csv.part", "x");
-        inbox.pin(claimed(&inbox, 0).entry, record("aa")).unwrap();
-        let lane = inbox.lane();
-        drop(inbox);
-        let inbox = Inbox::open(place(lake.path()), &Marks::new()).unwrap();
-        assert_eq!(inbox.lane(), lane);
-        let claim = claimed(&inbox, 0);
-        assert_eq!((claim.entry, claim.name.to_str(), claim.record), (0, Some("a.csv"), Some(record("aa"))));
-        drop(inbox);
-        // The commit took effect, and the process died before it could say so.
-        let inbox = Inbox::open(place(lake.path()), &Marks::from([(lane, Mark { entry: 1, record: 0 })])).unwrap();
-        assert_eq!(names(lake.path(), "done"), ["a.csv"]);
-        assert_eq!((inbox.pending(), inbox.oldest_ms()), ((0, 1), None));
-        drop_file(&inbox, "again.csv", "x");
-        assert_eq!(inbox.oldest_ms(), Some(claimed(&inbox, 1).since_ms));
-        assert_eq!(inbox.duplicate_of("aa", claimed(&inbox, 1).entry), Some(0));
-        inbox.duplicate(&claimed(&inbox, 1)).unwrap();
-        assert_eq!(names(lake.path(), "duplicate"), ["again.csv"]);
-    }
-
-    #[test]
-    fn a_failed_file_has_its_reason_beside_it_and_the_next_goes_on() {
-        let lake = tempfile::tempdir().unwrap();
-        let inbox = Inbox::open(place(lake.path()), &Marks::new()).unwrap();
-        drop_file(&inbox, "bad.csv", "x");
-        inbox.fail(&claimed(&inbox, 0), "no header", json!({})).unwrap();
-        assert_eq!(names(lake.path(), "failed"), ["bad.csv", "bad.csv.reason.json"]);
-        assert_eq!(inbox.failures()[0].reason, "no header");
-        drop_file(&inbox, "good.csv", "y");
-        assert_eq!(claimed(&inbox, 1).entry, 1);
-    }
-
-    #[test]
-    fn a_mark_inside_a_file_that_is_gone_halts_the_lane() {
-        let lake = tempfile::tempdir().unwrap();
-        let lane = Inbox::open(place(lake.path()), &Marks::new()).unwrap().lane();
-        let opened = Inbox::open(place(lake.path()), &Marks::from([(lane, Mark { entry: 3, record: 5 })]));
-        assert_eq!(opened.err().unwrap().kind(), Kind::Corrupt);
-    }
-}
+mod tests;
