@@ -67,12 +67,21 @@ fn run(flags: &Flags) -> Result<()> {
         return Ok(());
     }
     telemetry::init(&settings.log)?;
+    raise_open_files();
     telemetry::record_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::from)?;
     let served = runtime.block_on(serve(settings));
     // A blocking thread that hangs in a dead disk must not keep the process.
     runtime.shutdown_background();
     served
+}
+
+/// Lets the process open as many files as its hard limit allows: connections and partitions under way each need one, and
+/// many systems start programs with a soft limit of 1,024. Where that is refused, the limit stays as it is.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 fn settings(flags: &Flags) -> Result<Settings> {

@@ -66,6 +66,8 @@ const LEAST_GROUP: usize = 8 << 20;
 const RANGE_ROWS: usize = 16;
 /// Partitions sealed at a time.
 const SEALERS: usize = 2;
+/// A commit of more partitions syncs each file as it is sealed, and so holds no descriptor of it until it is published.
+const OPEN_FILES: usize = 256;
 
 /// Takes rows of one table and makes files of them.
 pub struct Writer {
@@ -309,7 +311,11 @@ fn seal_all(sealer: &Sealer, partitions: &[Mutex<Option<Partition>>]) -> Result<
             let Some(slot) = partitions.get(number) else { return Ok(sealed) };
             let taken = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             if let Some(partition) = taken {
-                sealed.push((number, sealer.seal(partition)?));
+                let mut files = sealer.seal(partition)?;
+                if partitions.len() > OPEN_FILES {
+                    files.iter_mut().try_for_each(|file| file.staged.settle())?;
+                }
+                sealed.push((number, files));
             }
         }
     };

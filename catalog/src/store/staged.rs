@@ -38,6 +38,15 @@ impl Staged {
         self.written
     }
 
+    /// Makes the bytes durable and lets go of the descriptor before publishing: for commits of more files than a process
+    /// may hold open. Nothing more can be written.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn settle(&mut self) -> io::Result<()> {
+        self.sync()
+    }
+
     pub(super) fn folder(&self) -> &Path {
         self.target.parent().unwrap_or(Path::new("/"))
     }
