@@ -16,5 +16,5 @@ mod table;
 pub use catalog::{Catalog, CreateView, Settings, View};
 pub use document::Refs;
 pub use error::{Error, Kind, Result};
-pub use state::{Database, State};
+pub use state::{Database, State, Wire};
 pub use table::{Change, Companions, CreateTable, Guard, Origin, Outcome, Proposal, Table, Watch};

@@ -75,10 +75,26 @@ pub struct Swap {
     pub to: String,
 }
 
+/// What stands between a state and its database, so that tests can make the calls fail.
+pub trait Wire: Send + Sync + std::fmt::Debug {
+    /// A query is about to be made.
+    ///
+    /// # Errors
+    /// The query fails, and is not made.
+    fn query(&self) -> Result<()>;
+
+    /// A transaction is about to be made; `run` makes it and commits it.
+    ///
+    /// # Errors
+    /// The transaction fails, whether it was made or not.
+    fn transaction(&self, run: &mut dyn FnMut() -> Result<()>) -> Result<()>;
+}
+
 /// The state; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct State {
     connection: Arc<Mutex<Connection>>,
+    wire: Option<Arc<dyn Wire>>,
 }
 
 fn failed(error: rusqlite::Error) -> Error {
@@ -106,39 +122,57 @@ impl State {
             )
             .map_err(failed)?;
         migrate(&mut connection)?;
-        Ok(State { connection: Arc::new(Mutex::new(connection)) })
+        Ok(State { connection: Arc::new(Mutex::new(connection)), wire: None })
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
+    /// The same state, reached through `wire`: for tests.
+    #[must_use]
+    pub fn through(&self, wire: Arc<dyn Wire>) -> State {
+        State { connection: self.connection.clone(), wire: Some(wire) }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn transact<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        let mut connection = self.connection();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let value = work(&transaction)?;
-        transaction.commit().map_err(failed)?;
-        Ok(value)
+    fn connection(&self) -> Result<MutexGuard<'_, Connection>> {
+        self.wire.as_ref().map_or(Ok(()), |wire| wire.query())?;
+        Ok(self.held())
+    }
+
+    fn transact<T>(&self, work: impl Fn(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut value = None;
+        let mut run = || {
+            let mut connection = self.held();
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+            value = Some(work(&transaction)?);
+            transaction.commit().map_err(failed)
+        };
+        match &self.wire {
+            Some(wire) => wire.transaction(&mut run)?,
+            None => run()?,
+        }
+        value.ok_or_else(|| Error::new(Kind::Internal, "a transaction that was not made"))
     }
 
     /// Adds a namespace; `false` if it is there.
     pub fn add_namespace(&self, name: &str, properties: &BTreeMap<String, String>) -> Result<bool> {
         let text = encode(properties)?;
         let sql = "INSERT INTO namespaces (name, properties) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-        Ok(self.connection().execute(sql, params![name, text]).map_err(failed)? == 1)
+        self.transact(|transaction| Ok(transaction.execute(sql, params![name, text]).map_err(failed)? == 1))
     }
 
     /// A namespace's properties.
     pub fn namespace(&self, name: &str) -> Result<Option<BTreeMap<String, String>>> {
         let sql = "SELECT properties FROM namespaces WHERE name = ?1";
         let text: Option<String> =
-            self.connection().query_row(sql, params![name], |row| row.get(0)).optional().map_err(failed)?;
+            self.connection()?.query_row(sql, params![name], |row| row.get(0)).optional().map_err(failed)?;
         text.map(|text| decode(&text)).transpose()
     }
 
     /// Every namespace, in order.
     pub fn namespaces(&self) -> Result<Vec<String>> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut query = connection.prepare_cached("SELECT name FROM namespaces ORDER BY name").map_err(failed)?;
         let rows = query.query_map([], |row| row.get(0)).map_err(failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(failed)
@@ -148,7 +182,7 @@ impl State {
     pub fn set_namespace(&self, name: &str, properties: &BTreeMap<String, String>) -> Result<bool> {
         let text = encode(properties)?;
         let sql = "UPDATE namespaces SET properties = ?2 WHERE name = ?1";
-        Ok(self.connection().execute(sql, params![name, text]).map_err(failed)? == 1)
+        self.transact(|transaction| Ok(transaction.execute(sql, params![name, text]).map_err(failed)? == 1))
     }
 
     /// Removes an empty namespace; `false` if there is none.
@@ -172,7 +206,7 @@ impl State {
 
     /// The metadata location of a table or view.
     pub fn pointer(&self, sort: Sort, namespace: &str, name: &str) -> Result<Option<String>> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let sql = "SELECT metadata_location FROM tables WHERE namespace = ?1 AND name = ?2 AND sort = ?3";
         let mut query = connection.prepare_cached(sql).map_err(failed)?;
         query.query_row(params![namespace, name, sort.text()], |row| row.get(0)).optional().map_err(failed)
@@ -180,7 +214,7 @@ impl State {
 
     /// A namespace's tables or views, in order.
     pub fn names(&self, sort: Sort, namespace: &str) -> Result<Vec<String>> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let sql = "SELECT name FROM tables WHERE namespace = ?1 AND sort = ?2 ORDER BY name";
         let mut query = connection.prepare_cached(sql).map_err(failed)?;
         let rows = query.query_map(params![namespace, sort.text()], |row| row.get(0)).map_err(failed)?;

@@ -5,6 +5,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
+#[cfg(feature = "simulation")]
+mod simulated;
+#[cfg(feature = "simulation")]
+pub use simulated::{SimulatedClock, SimulatedIds};
+
 use crate::store::{Disk, OsDisk};
 
 /// Time. Wall time is for what is stored; monotonic time is for ages and deadlines.
@@ -13,6 +18,8 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now_ms(&self) -> i64;
     /// Time since an arbitrary moment; never steps back.
     fn monotonic(&self) -> Duration;
+    /// Lets the calling thread wait that long, or until it is unparked.
+    fn pause(&self, time: Duration);
 }
 
 /// Fresh identifiers.
@@ -61,6 +68,10 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::park_timeout(time);
     }
 }
 

@@ -127,7 +127,8 @@ impl Committer {
     /// # Errors
     /// As [`Intents::open`].
     pub fn new(catalog: Catalog, store: Store, folder: PathBuf) -> Result<Committer> {
-        Self::with_wait(catalog, store, folder, Arc::new(std::thread::park_timeout))
+        let clock = store.system().clock.clone();
+        Self::with_wait(catalog, store, folder, Arc::new(move |time| clock.pause(time)))
     }
 
     /// The same with another way to wait between tries: tests do not wait at all.

@@ -8,6 +8,8 @@
 
 mod commit;
 mod create;
+#[cfg(all(test, feature = "simulation"))]
+mod reply_tests;
 #[cfg(test)]
 mod tests;
 mod views;

@@ -325,35 +325,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_is_there_and_is_never_replaced() {
-        let (_folder, store, base) = store();
-        let location = format!("{base}/t/country=a+b%2F/x.bin");
-        store.put(&location, b"first").expect("publishes");
-        assert_eq!(store.put(&location, b"second").expect_err("taken").kind(), Kind::Exists);
-        assert_eq!(store.read(&location).expect("reads").as_ref(), b"first");
-        assert_eq!(store.read_range(&location, 1..3).expect("reads").as_ref(), b"ir");
-        assert_eq!(store.list(&base).expect("lists").len(), 1, "no temporary file is left");
-        store.replace(&location, b"third").expect("replaces");
-        assert_eq!(store.len(&location).expect("is there"), 5);
-        store.delete(&location).and_then(|()| store.delete(&location)).expect("deletes, twice");
-        assert_eq!(store.read(&location).expect_err("gone").kind(), Kind::NotFound);
-    }
-
-    #[test]
-    fn several_are_published_together_or_not_at_all() {
-        let (_folder, store, base) = store();
-        let name = |n: u32| format!("{base}/t/p={}/{n}", n % 3);
-        store.put(&name(7), b"here").expect("publishes");
-        let stage = |range: std::ops::Range<u32>| -> Vec<Staged> {
-            range.map(|n| store.stage(&name(n)).expect("stages")).collect()
-        };
-        assert_eq!(store.publish(stage(0..20)).expect_err("7 is taken").kind(), Kind::Exists);
-        assert_eq!(store.list(&base).expect("lists").len(), 1, "the others are gone again");
-        store.publish(stage(20..40)).expect("publishes");
-        assert_eq!(store.list(&base).expect("lists").len(), 21);
-    }
-
-    #[test]
     fn opening_sweeps_what_a_dead_process_staged() {
         let (folder, store, base) = store();
         std::mem::forget(store.stage(&format!("{base}/t/x")).expect("stages"));

@@ -8,15 +8,21 @@
 //! A **location** is a URI, literal to the byte: `file:///lake/warehouse/t/data/country=a+b%2F/x.parquet` names a
 //! directory `country=a+b%2F`. Nothing is ever URL-decoded.
 
+#[cfg(test)]
+mod conformance;
 mod disk;
 mod file_io;
 mod local;
 mod location;
 mod os;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod staged;
 
 pub use disk::{Disk, DiskFile, DiskLock, DiskRead, Stat};
 pub use local::{Entry, Store, make_dirs, sync_parents};
 pub use location::{location_of, path_of};
 pub use os::OsDisk;
+#[cfg(feature = "simulation")]
+pub use simulated::{DiskError, Fault, Loss, Operation, SimulatedDisk};
 pub use staged::Staged;
