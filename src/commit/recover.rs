@@ -106,7 +106,9 @@ fn ident_of(table: &IntentTable) -> Result<TableIdent> {
 }
 
 fn delete(store: &Store, intent: &Intent, used: &HashSet<String>) -> Result<()> {
-    intent.files.iter().filter(|file| !used.contains(*file)).try_for_each(|file| store.delete(file))
+    let unused: Vec<&str> = intent.files.iter().map(String::as_str).filter(|file| !used.contains(*file)).collect();
+    // The intent ends after this, and with it the memory of these names.
+    store.delete_durably(&unused)
 }
 
 /// What a committed intent's snapshots use of its files: all but the lists and manifests of attempts that lost.

@@ -7,13 +7,17 @@ use laked_catalog::store::Disk;
 
 use crate::error::{Error, Result};
 
-/// Makes `dir` and what is missing above it, each durable in its parent.
+/// Makes `dir` and what is missing above it, each durable in its parent. Of what is there already, the folder furthest
+/// down is made durable too: whoever made it may have died, or failed, before it was.
 pub fn make_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
     let mut missing = Vec::new();
     let mut at = Some(dir);
     while let Some(path) = at.filter(|p| !p.as_os_str().is_empty()) {
         match disk.stat(path) {
-            Ok(_) => break,
+            Ok(_) => {
+                sync_entry(disk, path)?;
+                break;
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => missing.push(path),
             Err(e) => return Err(Error::from(e).with("folder", path.display())),
         }
@@ -26,11 +30,28 @@ pub fn make_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
             }
             _ => {}
         }
-        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            disk.sync_dir(parent).map_err(|e| Error::from(e).with("folder", parent.display()))?;
-        }
+        sync_entry(disk, path)?;
     }
     Ok(())
+}
+
+/// Makes a folder's own entry durable. A parent that we may not read is somebody else's, and older than we are.
+fn sync_entry(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) else { return Ok(()) };
+    match disk.sync_dir(parent) {
+        Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Err(Error::from(e).with("folder", parent.display())),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the bytes of a file durable that somebody else wrote: another program, or a process of ours that died.
+pub fn sync_file(disk: &dyn Disk, path: &Path) -> Result<()> {
+    disk.append(path).and_then(|mut file| file.sync()).map_err(|e| Error::from(e).with("file", path.display()))
+}
+
+/// Makes a folder's entries durable.
+pub fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    disk.sync_dir(dir).map_err(|e| Error::from(e).with("folder", dir.display()))
 }
 
 /// Puts `bytes` at `path`, whole and durable, replacing what was there. A half-written file has the name `….tmp`.
@@ -50,8 +71,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Makes the entry of `path` in its folder durable.
 pub fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    disk.sync_dir(parent).map_err(|e| Error::from(e).with("folder", parent.display()))
+    sync_dir(disk, path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Removes a file; one that is gone is fine.

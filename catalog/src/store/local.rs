@@ -1,11 +1,11 @@
 //! The store: staging, publishing, reading, listing and deleting on a [`Disk`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -28,7 +28,12 @@ struct Inner {
     staging: PathBuf,
     instance: String,
     staged: AtomicU64,
+    /// Folders whose entries are durable, up to the lake's.
+    entered: Mutex<HashSet<PathBuf>>,
 }
+
+/// Folders that are remembered, at most.
+const ENTERED: usize = 100_000;
 
 /// A file that [`Store::list`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +65,23 @@ impl Store {
             }
         }
         let instance = system.ids.uuid().simple().to_string();
-        Ok(Store { inner: Arc::new(Inner { system, staging, instance, staged: AtomicU64::new(0) }) })
+        Ok(Store {
+            inner: Arc::new(Inner { system, staging, instance, staged: AtomicU64::new(0), entered: Mutex::default() }),
+        })
     }
 
     /// A store that only reads: no staging folder, so nothing of a running daemon's is swept.
     pub fn read_only(system: System) -> Store {
         let staging = PathBuf::from("/nonexistent/read-only");
-        Store { inner: Arc::new(Inner { system, staging, instance: String::new(), staged: AtomicU64::new(0) }) }
+        Store {
+            inner: Arc::new(Inner {
+                system,
+                staging,
+                instance: String::new(),
+                staged: AtomicU64::new(0),
+                entered: Mutex::default(),
+            }),
+        }
     }
 
     /// The disk beneath.
@@ -111,7 +126,7 @@ impl Store {
     /// As [`Store::publish`]; `announce`'s own.
     pub fn publish_after(&self, mut files: Vec<Staged>, announce: &(dyn Fn() -> Result<()> + Sync)) -> Result<()> {
         let disk = self.disk().as_ref();
-        let mut folders = self.folders_of(&files)?;
+        let (mut folders, entered) = self.folders_of(&files)?;
         let sync =
             |file: &mut Staged| file.sync().map_err(|error| failed(error, "making a file durable", &file.location));
         if disk.parallel_syncs() > 1 {
@@ -134,7 +149,9 @@ impl Store {
                 disk.sync_dir(folder).map_err(|error| failed(error, "syncing a folder", &folder.to_string_lossy()))
             })
         });
-        if durable.is_err() {
+        if durable.is_ok() {
+            self.remember(entered);
+        } else {
             for file in files.iter().filter(|file| file.temporary.as_os_str().is_empty()) {
                 let _ = disk.remove(&file.target);
             }
@@ -142,16 +159,35 @@ impl Store {
         durable
     }
 
-    /// The folders that change when the files get their names; those that are missing are made.
-    fn folders_of(&self, files: &[Staged]) -> Result<Vec<PathBuf>> {
-        let mut folders = BTreeSet::new();
+    /// The folders to sync when the files have got their names, and those whose own entries are durable after that.
+    /// Folders that are missing are made.
+    ///
+    /// A folder that is there need not be durable: the process that made it may have died, or failed, before it was.
+    /// So the first time this process publishes into a folder, its entry and those above it are synced, up to the lake.
+    fn folders_of(&self, files: &[Staged]) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+        let lake = self.inner.staging.parent().unwrap_or(Path::new("/"));
+        let (mut folders, mut entered) = (BTreeSet::new(), BTreeSet::new());
         for folder in files.iter().map(Staged::folder).collect::<BTreeSet<_>>() {
-            let fresh = make_dirs(self.disk().as_ref(), folder)
-                .map_err(|error| failed(error, "making a folder", &folder.to_string_lossy()))?;
-            folders.extend(fresh.iter().filter_map(|made| made.parent()).map(Path::to_path_buf));
             folders.insert(folder.to_path_buf());
+            let made = make_dirs(self.disk().as_ref(), folder)
+                .map_err(|error| failed(error, "making a folder", &folder.to_string_lossy()))?;
+            let known = self.inner.entered.lock().unwrap_or_else(PoisonError::into_inner);
+            let inside = |path: &Path| path.starts_with(lake) && path != lake;
+            let unsure = |path: &&Path| made.iter().any(|made| made == path) || inside(path) && !known.contains(*path);
+            for path in folder.ancestors().take_while(unsure) {
+                folders.extend(path.parent().map(Path::to_path_buf));
+                entered.insert(path.to_path_buf());
+            }
         }
-        Ok(folders.into_iter().collect())
+        Ok((folders.into_iter().collect(), entered.into_iter().collect()))
+    }
+
+    fn remember(&self, folders: Vec<PathBuf>) {
+        let mut entered = self.inner.entered.lock().unwrap_or_else(PoisonError::into_inner);
+        if entered.len() + folders.len() > ENTERED {
+            entered.clear();
+        }
+        entered.extend(folders);
     }
 
     /// Stages, writes and publishes one file.
@@ -259,6 +295,26 @@ impl Store {
         }
     }
 
+    /// Deletes files, and makes that durable: none of them is there again after a power cut. Those that are not there
+    /// are no error.
+    ///
+    /// # Errors
+    /// Storage errors; some may be deleted then, and it can be called again.
+    pub fn delete_durably(&self, locations: &[&str]) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        for location in locations {
+            self.delete(location)?;
+            folders.extend(path_of(location)?.parent().map(Path::to_path_buf));
+        }
+        for folder in folders {
+            match self.disk().sync_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result.map_err(|error| failed(error, "syncing a folder", &folder.to_string_lossy()))?,
+            }
+        }
+        Ok(())
+    }
+
     /// The path of a location on this machine's disk, for native readers.
     pub fn local_path(&self, location: &str) -> Option<PathBuf> {
         path_of(location).ok()
@@ -270,8 +326,14 @@ impl Store {
 /// # Errors
 /// Storage errors; a folder somebody else makes meanwhile is no error.
 pub fn make_dirs(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let missing = |path: &&Path| disk.stat(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    let mut fresh: Vec<PathBuf> = folder.ancestors().take_while(missing).map(Path::to_path_buf).collect();
+    let mut fresh = Vec::new();
+    for path in folder.ancestors() {
+        match disk.stat(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fresh.push(path.to_path_buf()),
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
     fresh.reverse();
     for path in &fresh {
         match disk.make_dir(path) {

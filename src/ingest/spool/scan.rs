@@ -51,6 +51,9 @@ struct Opening {
 }
 
 /// Reads the spool in `dir`; cuts a torn tail, removes what does not count and keys answered before `expired_ms`.
+///
+/// What is found is durable when this returns. A process that died between a write and its sync leaves frames that can
+/// be read and may still be lost; their senders will be told that they are kept.
 pub fn scan(disk: &dyn Disk, dir: &Path, epoch: Uuid, expired_ms: i64) -> Result<Scan> {
     let mut found = Scan::default();
     let listed = disk.list(dir).map_err(|e| Error::from(e).with("spool", dir.display()))?;
@@ -79,6 +82,10 @@ pub fn scan(disk: &dyn Disk, dir: &Path, epoch: Uuid, expired_ms: i64) -> Result
         let path = dir.join(segment::name(number));
         read_segment(disk, &path, number, &openings[&number], declared, &mut found)?;
     }
+    if let Some(newest) = found.segments.last() {
+        durable::sync_file(disk, &dir.join(segment::name(newest.number)))?;
+    }
+    durable::sync_dir(disk, dir)?;
     let referenced = |name: &str| found.groups.iter().any(|g| g.spill.as_deref() == Some(name));
     for (name, _) in &listed {
         let name = name.to_string_lossy();

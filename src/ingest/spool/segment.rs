@@ -95,8 +95,9 @@ impl Writer {
     fn begin(&mut self) -> Result<()> {
         let number = self.next_number;
         let path = self.dir.join(name(number));
-        let file = self.disk.create(&path).map_err(|e| Error::from(e).with("segment", path.display()))?;
+        // Even if it fails: the file may be there all the same.
         self.next_number += 1;
+        let file = self.disk.create(&path).map_err(|e| Error::from(e).with("segment", path.display()))?;
         self.open = Some(Open { file, path, number, len: 0 });
         Ok(())
     }
