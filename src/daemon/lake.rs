@@ -12,10 +12,10 @@ use std::thread::JoinHandle;
 
 use laked_catalog::store::{DiskLock, Store, location_of};
 use laked_catalog::system::System;
-use laked_catalog::{Catalog, Database};
+use laked_catalog::{Catalog, Database, State};
 
 use super::guard::Rules;
-use super::lane::{Feed, Pace, Stop, Worker};
+use super::lane::{Feed, Lane, Pace, Stop, Worker};
 use super::pending::Stages;
 use super::progress::{LaneState, LaneStatus, Progress, TableStatus, is_late};
 use super::tables::{ensure, ensure_quarantine};
@@ -76,6 +76,15 @@ pub struct Lake {
 impl Lake {
     /// Opens the lake the settings name; makes what is missing.
     pub fn open(settings: Settings, system: System) -> Result<Lake> {
+        let lake = Self::still(settings, system, None)?;
+        lake.start()?;
+        Ok(lake)
+    }
+
+    /// The same without workers and without a watch of the inboxes: who calls this runs the lanes himself, with
+    /// [`Lake::lane`] and [`Lake::sweep`], and so knows the order of all that happens. `state` stands in for the
+    /// catalog's database, which SQLite keeps on the machine's own disk whatever disk `system` has.
+    pub fn still(settings: Settings, system: System, state: Option<State>) -> Result<Lake> {
         let dir = absolute(&settings.lake)?;
         let disk = system.disk.clone();
         durable::make_dirs(disk.as_ref(), &dir)?;
@@ -89,8 +98,11 @@ impl Lake {
         };
         let store = Store::local(system.clone(), dir.join("staging"))?;
         let warehouse = location_of(&dir.join("warehouse"))?;
-        let database = Database::File(dir.join("catalog.db"));
-        let catalog = Catalog::open(laked_catalog::Settings { database, warehouse }, store.clone())?;
+        let state = match state {
+            Some(state) => state,
+            None => State::open(&Database::File(dir.join("catalog.db")))?,
+        };
+        let catalog = Catalog::over(state, warehouse, store.clone());
         catalog.repair_hints()?;
         let committer = Committer::new(catalog.clone(), store, dir.join("intents"))?;
         committer.recover()?;
@@ -113,7 +125,6 @@ impl Lake {
         }
         let contracts = contracts.into_iter().map(|c| (c.id(), c)).collect();
         lake.catalog.guard(Arc::new(Rules { contracts }));
-        lake.start()?;
         Ok(lake)
     }
 
@@ -187,9 +198,15 @@ impl Lake {
     }
 
     fn work(&self, table: &TableDoors, lane: LaneId, feed: Feed, progress: &Arc<Progress>) -> Result<JoinHandle<()>> {
+        let worker = self.worker(table, lane, feed, progress);
+        let thread = std::thread::Builder::new().name(format!("{} {}", lane.door, table.name));
+        thread.spawn(move || worker.run()).map_err(Error::from)
+    }
+
+    fn worker(&self, table: &TableDoors, lane: LaneId, feed: Feed, progress: &Arc<Progress>) -> Worker {
         progress.update(|status| status.lane = lane.to_string());
         let commit = &self.settings.commit;
-        let worker = Worker {
+        Worker {
             stages: table.stages.clone(),
             feed,
             lane,
@@ -199,9 +216,29 @@ impl Lake {
             pace: Pace { age: commit.age.get(), age_most: commit.age_most.get(), size: commit.size.bytes() },
             stop: self.stop.clone(),
             took: std::time::Duration::ZERO,
+        }
+    }
+
+    /// A table's lane, to be run by the caller; `None` if it is halted. Only for a lake that is [`Lake::still`]: one
+    /// lane has one worker.
+    pub fn lane(&self, table: &str, door: Door) -> Option<Lane> {
+        let table = self.table(table)?;
+        let (lane, feed, progress) = match door {
+            Door::Push => {
+                let push = table.push.clone()?;
+                (push.spool.lane(), Feed::Push(push), &table.push_progress)
+            }
+            Door::Inbox => {
+                let inbox = table.inbox.clone()?;
+                (inbox.lane(), Feed::Files(inbox), &table.inbox_progress)
+            }
         };
-        let thread = std::thread::Builder::new().name(format!("{} {}", lane.door, table.name));
-        thread.spawn(move || worker.run()).map_err(Error::from)
+        Some(Lane(self.worker(table, lane, feed, progress)))
+    }
+
+    /// Looks through the inboxes once, as the watch does.
+    pub fn sweep(&self) -> Result<()> {
+        self.tables.values().filter_map(|table| table.inbox.as_ref()).try_for_each(|inbox| inbox.sweep().map(drop))
     }
 
     /// The settings it was opened with.

@@ -95,13 +95,46 @@ impl Stop {
     }
 }
 
+/// A lane that its caller runs, on the calling thread.
+pub struct Lane(pub(super) Worker);
+
+impl Lane {
+    /// Takes in what there is now, and commits it.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Conflict`, `Unknown`: it may pass, and the next call begins again at the table's mark, as the
+    /// worker does after a pause. Any other kind would halt the lane.
+    pub fn catch_up(&mut self) -> Result<()> {
+        self.0.session(Until::Idle)
+    }
+
+    /// Whether a failure of this kind may pass by itself; any other halts the lane.
+    pub fn may_pass(kind: Kind) -> bool {
+        passes(kind)
+    }
+
+    /// How far it is in its table, as far as it was told.
+    pub fn mark(&self) -> Mark {
+        self.0.progress.mark()
+    }
+}
+
+/// When a lane's session ends, if nothing fails.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// The feed is closed and drained.
+    Closed,
+    /// There is nothing to take.
+    Idle,
+}
+
 impl Worker {
     /// Runs until the feed is closed and drained, or the lane halts.
     pub fn run(mut self) {
         let mut pause = PAUSE_FIRST;
         loop {
             let committed_before = self.progress.status().commits;
-            let error = match self.session() {
+            let error = match self.session(Until::Closed) {
                 Ok(()) => return self.progress.set(LaneState::Closed),
                 Err(error) => error,
             };
@@ -134,12 +167,15 @@ impl Worker {
     }
 
     /// From the table's mark until the feed ends or something fails.
-    fn session(&mut self) -> Result<()> {
+    fn session(&mut self, until: Until) -> Result<()> {
         let mut pending = Pending::new(&self.stages, self.lane)?;
         self.cover(pending.next)?;
         loop {
             self.progress.set(LaneState::Running);
-            let wait = pending.waits(self.age());
+            let wait = match until {
+                Until::Closed => pending.waits(self.age()),
+                Until::Idle => Some(Duration::ZERO),
+            };
             if self.is_due(&pending) {
                 pending = self.commit(pending)?;
                 continue;
@@ -149,6 +185,8 @@ impl Worker {
                 Feed::Files(inbox) => self.take_file(&inbox, &mut pending, wait)?,
             };
             match taken {
+                Taken::Nothing if until == Until::Idle && pending.is_empty() => return Ok(()),
+                Taken::Nothing if until == Until::Idle => pending = self.commit(pending)?,
                 Taken::Some | Taken::Nothing => {}
                 Taken::CommitFirst => pending = self.commit(pending)?,
                 Taken::Discard => pending = self.renew(pending.next)?,

@@ -21,6 +21,7 @@ mod serve;
 mod tables;
 
 pub use lake::{Lake, Source};
+pub use lane::Lane;
 pub use notify::ready;
 pub use progress::{LaneState, LaneStatus, TableStatus};
 pub use serve::{DaemonHandle, serve};

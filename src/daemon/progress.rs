@@ -102,6 +102,11 @@ impl Progress {
         self.mark.subscribe()
     }
 
+    /// The mark.
+    pub fn mark(&self) -> Mark {
+        *self.mark.borrow()
+    }
+
     /// The table's mark is this.
     pub fn reached(&self, mark: Mark) {
         self.mark.send_replace(mark);

@@ -28,6 +28,8 @@ pub struct Hashes {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     file: Option<Box<dyn DiskFile>>,
+    /// Whether the last line may be cut short.
+    torn: bool,
     known: HashMap<String, (u64, i64)>,
 }
 
@@ -52,8 +54,11 @@ impl Hashes {
         }
         if dropped {
             durable::replace(disk.as_ref(), &path, &kept)?;
+        } else if !known.is_empty() {
+            // The last line may be one that a dying process wrote and did not sync.
+            durable::sync_file(disk.as_ref(), &path)?;
         }
-        Ok(Hashes { path, disk, file: None, known })
+        Ok(Hashes { path, disk, file: None, torn: false, known })
     }
 
     /// The other entry that brought the same bytes less than 30 days ago.
@@ -78,13 +83,15 @@ impl Hashes {
             None => self.disk.append(&self.path).map_err(fail)?,
         };
         let line = Line { hash: hash.to_owned(), entry, at_ms };
-        let mut bytes = serde_json::to_vec(&line).map_err(|e| fail(e.into()))?;
+        let mut bytes = if self.torn { vec![b'\n'] } else { Vec::new() };
+        serde_json::to_writer(&mut bytes, &line).map_err(|e| fail(e.into()))?;
         bytes.push(b'\n');
+        self.torn = true;
         file.write_all(&bytes).and_then(|()| file.sync()).map_err(fail)?;
         if fresh {
             durable::sync_parent(self.disk.as_ref(), &self.path)?;
         }
-        self.file = Some(file);
+        (self.file, self.torn) = (Some(file), false);
         self.known.insert(line.hash, (entry, at_ms));
         Ok(())
     }

@@ -78,6 +78,10 @@ pub struct Inbox {
 
 struct State {
     claims: BTreeMap<u64, Claim>,
+    /// A file on its way from the inbox to `claims`: its rename was asked for.
+    claiming: Option<Claim>,
+    /// Claims that are passed over, on their way out of the spool.
+    leaving: BTreeMap<u64, Leaving>,
     next_entry: u64,
     looks: looks::Looks,
     closed_names: BTreeSet<OsString>,
@@ -85,6 +89,16 @@ struct State {
     closed: bool,
     failed: Vec<Failure>,
     expired: Duration,
+}
+
+/// Where a claim goes that no mark will cover.
+#[derive(Clone, Debug)]
+struct Leaving {
+    folder: &'static str,
+    /// What is said beside the file.
+    reason: Option<Vec<u8>>,
+    /// Where it is now, once that is known.
+    target: Option<PathBuf>,
 }
 
 /// A source that was stopped.
@@ -117,6 +131,12 @@ impl Inbox {
         let lane = LaneId { door: Door::Inbox, epoch: epoch.epoch };
         let mark = marks.get(&lane).copied();
         let (claims, orphans) = claim::list(disk.as_ref(), &spool, place.system.clock.now_ms())?;
+        // A process that died may have left what can be seen and still be lost.
+        for claim in &claims {
+            sync_claimed(disk.as_ref(), &claim.path)?;
+        }
+        durable::sync_dir(disk.as_ref(), &spool)?;
+        durable::sync_dir(disk.as_ref(), &inbox)?;
         for entry in orphans {
             claim::remove_record(disk.as_ref(), &spool, entry)?;
         }
@@ -126,6 +146,8 @@ impl Inbox {
         let next_entry = claims.last().map_or(0, |c| c.entry + 1).max(start.entry + u64::from(start.record > 0));
         let state = State {
             claims: claims.into_iter().map(|c| (c.entry, c)).collect(),
+            claiming: None,
+            leaving: BTreeMap::new(),
             next_entry,
             looks: looks::Looks::default(),
             closed_names: BTreeSet::new(),
@@ -163,6 +185,7 @@ impl Inbox {
         }
         let closed_names = std::mem::take(&mut state.closed_names);
         let now = self.place.system.clock.monotonic();
+        self.settle_claim(&mut state)?;
         let whole = state.looks.whole(&listed, &|name| closed_names.contains(name), now, self.place.settle);
         let room = AHEAD.saturating_sub(state.claims.len());
         // What finds no room keeps its standing for the next look.
@@ -191,24 +214,39 @@ impl Inbox {
         }
     }
 
-    /// Claims one file: rename, then sync the file and both folders.
+    /// Claims one file.
     fn claim(&self, state: &mut State, name: &OsStr) -> Result<()> {
-        let disk = self.place.system.disk.as_ref();
-        let (entry, from) = (state.next_entry, self.inbox.join(name));
-        let path = self.spool.join(claim::claimed_name(entry, name));
-        match disk.rename_new(&from, &path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(Error::from(e).with("file", from.display())),
-        }
-        state.next_entry += 1;
+        self.settle_claim(state)?;
+        let path = self.spool.join(claim::claimed_name(state.next_entry, name));
         let since_ms = self.place.system.clock.now_ms();
-        let claim = Claim { entry, name: name.to_owned(), path: path.clone(), record: None, since_ms };
-        state.claims.insert(entry, claim);
-        disk.append(&path).and_then(|mut file| file.sync()).map_err(|e| Error::from(e).with("file", path.display()))?;
-        for dir in [&self.spool, &self.inbox] {
-            disk.sync_dir(dir).map_err(|e| Error::from(e).with("folder", dir.display()))?;
+        state.claiming = Some(Claim { entry: state.next_entry, name: name.to_owned(), path, record: None, since_ms });
+        self.settle_claim(state)
+    }
+
+    /// Brings the claim under way to its end: rename, then sync the file and both folders. Until it is durable nothing
+    /// is read of it, and no other file is claimed, since the entries are numbered in order.
+    fn settle_claim(&self, state: &mut State) -> Result<()> {
+        let Some(claim) = state.claiming.clone() else { return Ok(()) };
+        let disk = self.place.system.disk.as_ref();
+        let from = self.inbox.join(&claim.name);
+        if let Err(error) = disk.rename_new(&from, &claim.path) {
+            // It may have taken effect, now or at an earlier try.
+            match disk.stat(&claim.path) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    state.claiming = None;
+                    let gone = error.kind() == io::ErrorKind::NotFound;
+                    return if gone { Ok(()) } else { Err(Error::from(error).with("file", from.display())) };
+                }
+                Err(e) => return Err(Error::from(e).with("file", claim.path.display())),
+            }
         }
+        sync_claimed(disk, &claim.path)?;
+        durable::sync_dir(disk, &self.spool)?;
+        durable::sync_dir(disk, &self.inbox)?;
+        state.claiming = None;
+        state.next_entry = claim.entry + 1;
+        state.claims.insert(claim.entry, claim);
         Ok(())
     }
 
@@ -229,7 +267,7 @@ impl Inbox {
     pub fn next(&self, from: u64, wait: Option<Duration>) -> Next {
         let mut state = self.lock();
         loop {
-            if let Some((_, claim)) = state.claims.range(from..).next() {
+            if let Some(claim) = state.first(from) {
                 return Next::Claim(claim.clone());
             }
             if state.closed {
@@ -241,7 +279,7 @@ impl Inbox {
             };
             let (guard, timeout) = self.grown.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
             state = guard;
-            if timeout.timed_out() && state.claims.range(from..).next().is_none() {
+            if timeout.timed_out() && state.first(from).is_none() {
                 return if state.closed { Next::Closed } else { Next::Idle };
             }
         }
@@ -280,30 +318,50 @@ impl Inbox {
         let name = claim.name.to_string_lossy().into_owned();
         let reason_file =
             json!({ "file": name, "entry": claim.entry, "reason": reason, "at_ms": at_ms, "detail": detail });
-        let target = self.file_away("failed", claim)?;
-        if let Some(target) = target {
-            let mut beside = target.into_os_string();
-            beside.push(".reason.json");
-            let text = serde_json::to_vec_pretty(&reason_file).unwrap_or_default();
-            durable::replace(self.place.system.disk.as_ref(), Path::new(&beside), &text)?;
-        }
+        let text = serde_json::to_vec_pretty(&reason_file).unwrap_or_default();
         let mut state = self.lock();
-        state.claims.remove(&claim.entry);
         state.failed.push(Failure { file: name, reason: reason.to_owned(), at_ms });
         let surplus = state.failed.len().saturating_sub(FAILURES);
         state.failed.drain(..surplus);
-        Ok(())
+        drop(state);
+        self.leave(claim, Leaving { folder: "failed", reason: Some(text), target: None })
     }
 
     /// The same bytes were ingested before: the file goes to `duplicate/`.
     pub fn duplicate(&self, claim: &Claim) -> Result<()> {
-        self.file_away("duplicate", claim)?;
-        self.lock().claims.remove(&claim.entry);
+        self.leave(claim, Leaving { folder: "duplicate", reason: None, target: None })
+    }
+
+    /// Takes a claim out of the spool. If that fails half-way the claim is passed over all the same, and
+    /// [`Inbox::covered`] goes on with it.
+    fn leave(&self, claim: &Claim, leaving: Leaving) -> Result<()> {
+        self.lock().leaving.insert(claim.entry, leaving.clone());
+        let moved = self.file_away(leaving.folder, claim)?;
+        if moved.is_some()
+            && let Some(leaving) = self.lock().leaving.get_mut(&claim.entry)
+        {
+            leaving.target.clone_from(&moved);
+        }
+        self.filed_away(leaving.folder, claim)?;
+        if let (Some(text), Some(target)) = (&leaving.reason, moved.or(leaving.target)) {
+            let mut beside = target.into_os_string();
+            beside.push(".reason.json");
+            durable::replace(self.place.system.disk.as_ref(), Path::new(&beside), text)?;
+        }
+        let mut state = self.lock();
+        state.claims.remove(&claim.entry);
+        state.leaving.remove(&claim.entry);
         Ok(())
     }
 
     /// The table's mark has moved: files it covers are remembered by their hash and go to `done/`.
     pub fn covered(&self, mark: Mark) -> Result<()> {
+        let leaving: Vec<_> = {
+            let state = self.lock();
+            let claim = |entry| state.claims.get(entry).cloned();
+            state.leaving.iter().filter_map(|(entry, leaving)| Some((claim(entry)?, leaving.clone()))).collect()
+        };
+        leaving.into_iter().try_for_each(|(claim, leaving)| self.leave(&claim, leaving))?;
         let done: Vec<Claim> = self.lock().claims.range(..mark.entry).map(|(_, c)| c.clone()).collect();
         for claim in done {
             if let Some(record) = &claim.record {
@@ -314,12 +372,13 @@ impl Inbox {
                 continue;
             }
             self.file_away("done", &claim)?;
+            self.filed_away("done", &claim)?;
             self.lock().claims.remove(&claim.entry);
         }
         Ok(())
     }
 
-    /// Moves a claimed file to `folder`, under its own name if that is free, and forgets its record.
+    /// Moves a claimed file to `folder`, under its own name if that is free; `None` if it is not in the spool any more.
     fn file_away(&self, folder: &str, claim: &Claim) -> Result<Option<PathBuf>> {
         let disk = self.place.system.disk.as_ref();
         let dir = self.place.lake.join(folder).join(&self.place.table_name);
@@ -338,11 +397,15 @@ impl Inbox {
                 Err(e) => return Err(Error::from(e).with("file", claim.path.display())),
             }
         }
-        for dir in [&dir, &self.spool] {
-            disk.sync_dir(dir).map_err(|e| Error::from(e).with("folder", dir.display()))?;
-        }
-        claim::remove_record(disk, &self.spool, claim.entry)?;
         Ok(moved)
+    }
+
+    /// Makes the move durable, then forgets the claim's record.
+    fn filed_away(&self, folder: &str, claim: &Claim) -> Result<()> {
+        let disk = self.place.system.disk.as_ref();
+        durable::sync_dir(disk, &self.place.lake.join(folder).join(&self.place.table_name))?;
+        durable::sync_dir(disk, &self.spool)?;
+        claim::remove_record(disk, &self.spool, claim.entry)
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<(OsString, laked_catalog::store::Stat)>> {
@@ -369,6 +432,21 @@ impl Inbox {
     /// When the first claim that no mark covers was claimed, in ms since 1970.
     pub fn oldest_ms(&self) -> Option<i64> {
         self.lock().claims.first_key_value().map(|(_, claim)| claim.since_ms)
+    }
+}
+
+impl State {
+    /// The first claim at or after `from` that is not on its way out.
+    fn first(&self, from: u64) -> Option<&Claim> {
+        self.claims.range(from..).find(|(entry, _)| !self.leaving.contains_key(entry)).map(|(_, claim)| claim)
+    }
+}
+
+/// Makes the bytes of a claimed file durable. One that we may not write to is left to its owner's care.
+fn sync_claimed(disk: &dyn laked_catalog::store::Disk, path: &Path) -> Result<()> {
+    match durable::sync_file(disk, path) {
+        Err(error) if error.kind() != Kind::Forbidden => Err(error),
+        _ => Ok(()),
     }
 }
 

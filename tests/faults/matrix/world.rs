@@ -1,0 +1,206 @@
+//! The machine a scenario runs on, the process that is alive on it, and what its senders were told.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use laked::config::{Age, Inbox, Settings};
+use laked::daemon::{Lake, Lane};
+use laked::flow::{Door, Format, Packing};
+use laked::ingest::decode::{self, Input, Options};
+use laked::ingest::entry::Answer;
+use laked::ingest::push::Denied;
+use laked::ingest::spool::Begin;
+use laked_catalog::error::{Error, Kind, Result};
+use laked_catalog::store::{Disk, SimulatedDisk};
+use laked_catalog::system::{SimulatedClock, SimulatedIds, System};
+use laked_catalog::{Database, State};
+
+pub const TABLE: &str = "n.t";
+pub const LAKE: &str = "/lake";
+const CONTRACT: &str = r#"
+[table]
+version = 1
+partition = ["region"]
+sort = ["id"]
+
+[fields]
+id     = { type = "string", required = true }
+region = { type = "string", required = true, enum = ["N", "S"] }
+value  = { type = "long", required = true, range = [0, 100] }
+"#;
+
+/// A machine with one process of the daemon, or none.
+pub struct World {
+    pub disk: SimulatedDisk,
+    pub state: State,
+    clock: Arc<SimulatedClock>,
+    ids: Arc<SimulatedIds>,
+    process: Option<Process>,
+    /// What each request was answered first.
+    pub answers: BTreeMap<usize, Answer>,
+    /// The ids of the records that were acknowledged: good ones, and ones the contract refuses.
+    pub good: Vec<String>,
+    pub bad: Vec<String>,
+}
+
+struct Process {
+    lake: Lake,
+    push: Lane,
+    files: Lane,
+}
+
+/// The records of request or file `number`. From 4 on some are refused; of 6 all are. Those of 2 are of two partitions.
+fn records(number: usize) -> Vec<(String, bool)> {
+    let good = |n: usize| number < 4 || (number < 6 && n.is_multiple_of(2));
+    (0..4).map(|n| (format!("r{number}-{n}"), good(n))).collect()
+}
+
+fn body(number: usize) -> String {
+    let line = |(n, (id, good)): (usize, (String, bool))| {
+        let (region, value) = (["N", "S"][usize::from(number == 2) * n % 2], if good { n } else { 999 });
+        format!("{{\"id\":\"{id}\",\"region\":\"{region}\",\"value\":{value}}}\n")
+    };
+    records(number).into_iter().enumerate().map(line).collect()
+}
+
+fn settings() -> Settings {
+    let inbox = Inbox { settle: Age::seconds(0), ..Inbox::default() };
+    Settings { lake: LAKE.into(), schemas: "/schemas".into(), inbox, ..Settings::default() }
+}
+
+impl World {
+    /// A machine with a contract on it, and no lake.
+    pub fn new() -> World {
+        let disk = SimulatedDisk::new();
+        let outside = disk.outside();
+        for folder in ["/schemas", "/schemas/n"] {
+            outside.make_dir(Path::new(folder)).expect("is made");
+        }
+        put(&outside, Path::new("/schemas/n/t.toml"), CONTRACT);
+        for folder in ["/schemas", "/"] {
+            outside.sync_dir(Path::new(folder)).expect("is durable");
+        }
+        World {
+            disk,
+            state: State::open(&Database::Memory).expect("opens"),
+            clock: Arc::new(SimulatedClock::at(1_750_000_000_000)),
+            ids: Arc::new(SimulatedIds::after(1_750_000_000_000)),
+            process: None,
+            answers: BTreeMap::new(),
+            good: Vec::new(),
+            bad: Vec::new(),
+        }
+    }
+
+    pub fn system(&self, disk: SimulatedDisk) -> System {
+        System { clock: self.clock.clone(), ids: self.ids.clone(), disk: Arc::new(disk) }
+    }
+
+    /// Starts the daemon if it does not run.
+    ///
+    /// # Errors
+    /// As [`Lake::still`]; the process is over then.
+    fn process(&mut self) -> Result<&mut Process> {
+        if self.process.is_none() {
+            let state = self.state.through(self.disk.wire());
+            let lake = Lake::still(settings(), self.system(self.disk.clone()), Some(state))?;
+            let halted = || Error::new(Kind::Corrupt, format!("a lane is halted: {:?}", lake.ailments()));
+            let push = lake.lane(TABLE, Door::Push).ok_or_else(halted)?;
+            let files = lake.lane(TABLE, Door::Inbox).ok_or_else(halted)?;
+            self.process = Some(Process { lake, push, files });
+        }
+        self.process.as_mut().ok_or_else(|| Error::new(Kind::Internal, "no process"))
+    }
+
+    /// Ends the process, if it lives, as `kill -9` does; the next one is started when it is needed.
+    pub fn restart(&mut self) {
+        // The dead one's handle fails from now on: what its destructors try has no effect.
+        let next = self.disk.restart();
+        self.process = None;
+        self.disk = next;
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Opens the lake and its lanes, unless they are.
+    pub fn open(&mut self) -> Result<()> {
+        self.process().map(drop)
+    }
+
+    /// Sends request `number` as the HTTP door does, with its key.
+    pub fn push(&mut self, number: usize) -> Result<()> {
+        let answer = self.process()?.push(number)?;
+        match self.answers.get(&number) {
+            Some(first) => assert_eq!(*first, answer, "a key replays its first answer"),
+            None => self.acknowledge(number, Some(answer)),
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, number: usize, answer: Option<Answer>) {
+        let (good, bad): (Vec<_>, Vec<_>) = records(number).into_iter().partition(|(_, good)| *good);
+        self.good.extend(good.into_iter().map(|(id, _)| id));
+        self.bad.extend(bad.into_iter().map(|(id, _)| id));
+        self.answers.extend(answer.map(|answer| (number, answer)));
+    }
+
+    /// Takes in and commits what there is, of both lanes.
+    pub fn catch_up(&mut self) -> Result<()> {
+        let process = self.process()?;
+        process.push.catch_up()?;
+        process.files.catch_up()
+    }
+
+    /// Looks through the inbox often enough to hold its files to be whole.
+    pub fn sweep(&mut self) -> Result<()> {
+        let process = self.process()?;
+        process.lake.sweep().and_then(|()| process.lake.sweep())
+    }
+
+    /// Drops file `number` into the inbox, whole and durable; 2 is the same bytes as 1 once more, 3 no records at all.
+    /// What is durable in the inbox counts as acknowledged.
+    pub fn drop_file(&mut self, number: usize) {
+        let inbox: PathBuf = Path::new(LAKE).join("inbox").join(TABLE);
+        let text = match number {
+            2 => body(1),
+            3 => "this is no record\n".repeat(200),
+            number => body(number),
+        };
+        put(&self.disk.outside(), &inbox.join(format!("{number}.ndjson")), &text);
+        if number < 2 {
+            self.acknowledge(number, None);
+        }
+    }
+}
+
+impl Process {
+    fn push(&self, number: usize) -> Result<Answer> {
+        let halted = |reason: String| Error::new(Kind::Corrupt, reason);
+        let door = self.lake.table(TABLE).ok_or_else(|| halted("no table".into()))?.push().map_err(halted)?;
+        let guard = match door.spool.keys().begin(&format!("key-{number}"), door.system.clock.now_ms()) {
+            Begin::First(guard) => guard,
+            Begin::Done(record) => return Ok(record.answer.clone()),
+            other => panic!("a key is neither free nor done: {other:?}"),
+        };
+        let input = Input::Stream(Box::new(Cursor::new(body(number))));
+        let options = Options { batch_records: 64, ..Options::default() };
+        let decoder = decode::open(door.contract.clone(), Format::Ndjson, Packing::Plain, input, options)?;
+        let gathered = door.gather("matrix", decoder).map_err(|denied| match denied {
+            Denied::Failed(error) => error,
+            over => panic!("{over:?}"),
+        })?;
+        let busy = |busy| Error::new(Kind::Unavailable, format!("{busy:?}"));
+        let ticket = door.append(gathered, Some((guard, number as u128))).map_err(busy)?;
+        ticket.blocking_recv().map_err(|_| Error::new(Kind::Unavailable, "the spool is gone"))?
+    }
+}
+
+fn put(disk: &SimulatedDisk, path: &Path, text: &str) {
+    let mut file = disk.create(path).expect("is made");
+    file.write_all(text.as_bytes()).and_then(|()| file.sync()).expect("is written");
+    disk.sync_dir(path.parent().expect("a folder")).expect("is durable");
+}
