@@ -73,9 +73,11 @@ fn only_read_names_duckdb() {
 }
 
 /// Who may name `std::fs` besides `catalog/src/store`.
-const TOUCH_DISK: [(&str, &str); 2] = [
-    ("src/cli/", "files the user names on the command line lie outside of any lake"),
-    ("src/read/", "the embedded engine's scratch folder is its own, and nothing in it is kept"),
+const TOUCH_DISK: [(&str, &str); 4] = [
+    ("src/cli/contract.rs", "contracts and data that the user names lie outside of any lake"),
+    ("src/cli/ingest/", "files that the user sends lie outside of any lake"),
+    ("src/cli/query.rs", "a result goes where the user says"),
+    ("src/cli/sample.rs", "a sample goes where the user says"),
 ];
 
 #[test]
@@ -86,7 +88,8 @@ fn only_the_store_touches_the_disk() {
         if TOUCH_DISK.iter().any(|(path, _)| source.path.starts_with(path)) {
             continue;
         }
-        let lines = source.code().filter(|(_, line)| line.contains("std::fs") || line.contains("tokio::fs"));
+        let names = ["std::fs", "tokio::fs", "use std::{fs", "use tokio::{fs"];
+        let lines = source.code().filter(|(_, line)| names.iter().any(|name| line.contains(name)));
         broken.extend(lines.map(|(line, text)| format!("{}:{line}: {}", source.path, text.trim())));
     }
     none_breaks("storage goes through laked_catalog::store", &broken);

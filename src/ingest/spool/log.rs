@@ -12,10 +12,12 @@ use laked_catalog::system::System;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::parcel::{Busy, Group, Next, Parcel, SpoolStatus, Ticket};
+use super::retire::{no_gap, retire, start_over};
 use super::scan::{self, Scan};
 use super::segment::{self, Writer};
-use super::{Bounds, Head, Header, KeyGuard, KeyRecord, Keys, Pieces, Spill, frame};
-use crate::budget::{Budget, Reservation};
+use super::{Bounds, Head, Header, Keys, Pieces, Spill, frame};
+use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Door, LaneId, Mark, Marks};
 use crate::ingest::durable;
@@ -40,66 +42,6 @@ pub struct Place {
     pub bounds: Bounds,
     /// The table's UUID.
     pub table: Uuid,
-}
-
-/// What a sender hands over. The numbers of `head.answer` are set but for the entry's, which the spool gives.
-pub struct Parcel {
-    /// The entry.
-    pub head: Head,
-    /// Its rows; none if it was spilled.
-    pub batch: Option<RecordBatch>,
-    /// Its file, finished.
-    pub spill: Option<Spill>,
-    /// Its key, held since the request began.
-    pub guard: Option<KeyGuard>,
-    /// The memory its rows hold.
-    pub reservation: Option<Reservation>,
-}
-
-/// Resolves once the entry is durable.
-pub type Ticket = oneshot::Receiver<Result<Answer>>;
-
-/// The spool takes nothing now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
-    /// Too much waits for the disk or for commits.
-    Full,
-    /// The daemon is shutting down.
-    Closed,
-}
-
-/// Entries of one frame.
-#[derive(Clone, Debug)]
-pub struct Group {
-    /// Their heads, in order.
-    pub heads: Arc<Vec<Head>>,
-    /// Their rows, one entry after another.
-    pub batch: Option<RecordBatch>,
-    _reservation: Option<Arc<Reservation>>,
-}
-
-/// What [`Spool::next`] finds.
-#[derive(Debug)]
-pub enum Next {
-    /// The frame that holds the entry asked for.
-    Group(Group),
-    /// Nothing came in time.
-    Idle,
-    /// Nothing will come: the spool is closed and read to its end.
-    Closed,
-}
-
-/// Figures of a spool.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SpoolStatus {
-    /// The next entry's number.
-    pub next_entry: u64,
-    /// Entries no mark covers.
-    pub entries: u64,
-    /// Their bytes on disk.
-    pub bytes: u64,
-    /// When the oldest of them came, in ms since 1970.
-    pub oldest_ms: Option<i64>,
 }
 
 /// A durable log of pushed batches for one table.
@@ -305,13 +247,6 @@ impl Drop for Spool {
     }
 }
 
-impl Parcel {
-    fn bytes(&self) -> usize {
-        let refused: usize = self.head.refusals.iter().map(|r| r.raw.len() + 128).sum();
-        self.batch.as_ref().map_or(0, RecordBatch::get_array_memory_size) + refused + 256
-    }
-}
-
 impl From<Scan> for State {
     fn from(found: Scan) -> Self {
         let frames: VecDeque<_> = found.groups.into_iter().map(|at| Kept { bytes: at.len, at, group: None }).collect();
@@ -481,70 +416,4 @@ impl Shared {
         }
         (gone, spills)
     }
-}
-
-impl Parcel {
-    /// Whether both may stand in one frame.
-    fn joins(&self, other: &Parcel) -> bool {
-        match (&self.batch, &other.batch) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a.schema_ref(), b.schema_ref()) || a.schema_ref() == b.schema_ref(),
-            _ => false,
-        }
-    }
-
-    fn durable(self) -> Answer {
-        if let Some(spill) = self.spill {
-            spill.keep();
-        }
-        if let (Some(guard), Some(record)) = (self.guard, self.head.key_record()) {
-            guard.done(record);
-        }
-        self.head.answer
-    }
-}
-
-/// Keeps a segment's keys in a file of their own, then removes the segment.
-fn retire(place: &Place, keys: &Keys, number: u64, first: u64, end: u64) -> Result<()> {
-    let live = keys.between(first, end, place.system.clock.now_ms());
-    keep_keys(place, live.iter().map(|k| KeyRecord::clone(k)).collect())?;
-    durable::remove(place.system.disk.as_ref(), &place.dir.join(segment::name(number)))
-}
-
-fn keep_keys(place: &Place, live: Vec<KeyRecord>) -> Result<()> {
-    if live.is_empty() {
-        return Ok(());
-    }
-    let mut bytes = Vec::new();
-    for chunk in live.chunks(1000) {
-        frame::write(&mut bytes, &Header::Keys { keys: chunk.to_vec() }, None)?;
-    }
-    let name = format!("{}{}", scan::KEYS, place.system.ids.uuid().simple());
-    durable::replace(place.system.disk.as_ref(), &place.dir.join(name), &bytes)
-}
-
-/// The mark is beyond the spool's end: entries that were committed are gone from here. Their numbers must not be given
-/// out again, so the spool starts over; its keys stay, and its segments, which the mark covers, go.
-fn start_over(place: &Place, found: Scan) -> Result<Scan> {
-    tracing::warn!(spool = %place.dir.display(), "spool: shorter than the table's mark; a new epoch begins");
-    keep_keys(place, found.keys.clone())?;
-    for segment in &found.segments {
-        durable::remove(place.system.disk.as_ref(), &place.dir.join(segment::name(segment.number)))?;
-    }
-    Ok(Scan { keys: found.keys, ..Scan::default() })
-}
-
-fn no_gap(place: &Place, found: &Scan, mark: Option<Mark>) -> Result<()> {
-    let oldest = found.segments.first().map_or(0, |s| s.first);
-    let mark = mark.unwrap_or_default();
-    if mark.entry >= oldest {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::Corrupt,
-        "entries between the table's mark and the spool's oldest are missing; restore the spool or the table, \
-         or accept the loss by moving the spool away",
-    )
-    .with("spool", place.dir.display())
-    .with("mark", mark)
-    .with("oldest entry", oldest))
 }

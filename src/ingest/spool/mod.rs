@@ -23,6 +23,8 @@
 mod frame;
 mod keys;
 mod log;
+mod parcel;
+mod retire;
 mod scan;
 mod segment;
 mod spill;
@@ -35,7 +37,8 @@ use uuid::Uuid;
 use super::entry::{Answer, Refusal};
 
 pub use keys::{Begin, KeyGuard, KeyRecord, Keys};
-pub use log::{Busy, Group, Next, Parcel, Place, Spool, SpoolStatus, Ticket};
+pub use log::{Place, Spool};
+pub use parcel::{Busy, Group, Next, Parcel, SpoolStatus, Ticket};
 pub use spill::{Piece, Pieces, Spill};
 
 /// Bounds of a spool.
