@@ -2,6 +2,7 @@
 
 mod disk;
 mod matrix;
+mod order;
 
 use std::path::Path;
 

@@ -7,6 +7,7 @@
 
 mod judge;
 mod play;
+mod unknown;
 mod world;
 
 use laked_catalog::store::{DiskError, Fault, Loss};

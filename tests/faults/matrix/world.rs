@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use laked::config::{Age, Inbox, Settings};
 use laked::daemon::{Lake, Lane};
-use laked::flow::{Door, Format, Packing};
+use laked::flow::{Door, Format, Mark, Packing};
 use laked::ingest::decode::{self, Input, Options};
 use laked::ingest::entry::Answer;
 use laked::ingest::push::Denied;
@@ -153,6 +153,17 @@ impl World {
         let process = self.process()?;
         process.push.catch_up()?;
         process.files.catch_up()
+    }
+
+    /// The push lane's mark, as who waits for a commit is told.
+    pub fn pushed(&self) -> Mark {
+        self.process.as_ref().map(|process| process.push.mark()).unwrap_or_default()
+    }
+
+    /// Bytes in the push lane's spool that no mark covers.
+    pub fn backlog(&self) -> u64 {
+        let door = self.process.as_ref().and_then(|process| process.lake.table(TABLE)?.push().ok());
+        door.map_or(0, |door| door.spool.status().bytes)
     }
 
     /// Looks through the inbox often enough to hold its files to be whole.
