@@ -63,7 +63,7 @@ impl<'a> Calm<'a> {
             let fired = world.disk.fired();
             world.disk.disarm();
             judge::totals(&world);
-            world.disk.lose_power(Loss::All);
+            world.disk.lose_power([Loss::All, Loss::Torn, Loss::Bytes][(nth % 3) as usize]);
             world.restart();
             play(&mut world, &[Step::Sweep, Step::CatchUp], false);
             judge::all(&world, &self.before);
