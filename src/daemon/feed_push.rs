@@ -24,6 +24,10 @@ impl Worker {
             Next::Closed => return Ok(Taken::Closed),
         };
         let heads = group.heads.clone();
+        // The run that wrote a group held all of it to one contract, which may have changed since.
+        if !heads.iter().all(|head| pending.suits(&head.contract)) {
+            return Ok(Taken::CommitFirst);
+        }
         if let [head] = heads.as_slice()
             && let Some(name) = &head.spill
         {
@@ -46,7 +50,8 @@ impl Worker {
         if next.record == 0 {
             let refused: Vec<Refused<'_>> = rest.flat_map(|head| self.refused(head)).collect();
             pending.refuse(&refused)?;
-            return pending.rows(batch.slice(row, batch.num_rows() - row));
+            let contract = group.heads.first().map_or("", |head| &head.contract);
+            return pending.rows(batch.slice(row, batch.num_rows() - row), contract);
         }
         for head in rest {
             let rows = head.answer.accepted as usize;

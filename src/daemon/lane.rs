@@ -59,7 +59,7 @@ pub enum Taken {
     Nothing,
     /// Nothing will come.
     Closed,
-    /// The next entry wants a commit of its own.
+    /// The next entry wants a commit of its own, or was held to another contract.
     CommitFirst,
     /// What is pending is void: begin again at the mark.
     Discard,

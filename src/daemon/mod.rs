@@ -19,6 +19,8 @@ mod pending;
 mod progress;
 mod serve;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use lake::{Lake, Source};
 pub use lane::Lane;

@@ -13,6 +13,7 @@ use laked_catalog::{Catalog, Table};
 use super::part::Part;
 use crate::budget::Budget;
 use crate::commit::{Advance, Append, Committer, NewFile, Outcome, marks_of};
+use crate::contract::property;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{LaneId, Mark};
 use crate::ingest::quarantine::{self, Refused};
@@ -59,6 +60,8 @@ pub struct Pending {
     rejects: u64,
     /// Refused records by the first rule each breaks.
     codes: BTreeMap<String, u64>,
+    /// The hash of the contract that all of it was held to; the snapshot names it.
+    contract: Option<String>,
     since: Option<Duration>,
 }
 
@@ -86,7 +89,7 @@ impl Stages {
 }
 
 impl Side {
-    fn append(self, lane: LaneId, to: Mark) -> Result<(Append, u64, u64)> {
+    fn append(self, lane: LaneId, to: Mark, contract: Option<&str>) -> Result<(Append, u64, u64)> {
         let metadata = &self.table.metadata;
         let Sealed { files, rows, bytes } = self.writer.seal()?;
         let files = files.into_iter().map(|f| NewFile { staged: f.staged, data_file: f.data_file }).collect();
@@ -98,7 +101,7 @@ impl Side {
             files,
             marks: vec![Advance { lane, from: self.from, to }],
             retire: Vec::new(),
-            summary: Vec::new(),
+            summary: contract.map(|hash| (property::HASH.to_owned(), hash.to_owned())).into_iter().collect(),
         };
         Ok((append, rows, bytes))
     }
@@ -120,6 +123,7 @@ impl Pending {
             next: start,
             rejects: 0,
             codes: BTreeMap::new(),
+            contract: None,
             since: None,
         })
     }
@@ -139,12 +143,18 @@ impl Pending {
             })
             .collect();
         self.refuse(&refused)?;
-        self.rows(part.batch)
+        self.rows(part.batch, origin.contract)
     }
 
-    /// Takes accepted rows.
-    pub fn rows(&mut self, batch: RecordBatch) -> Result<()> {
+    /// Whether what was held to this contract may share the commit: a file of the table is of one contract.
+    pub fn suits(&self, contract: &str) -> bool {
+        self.contract.as_deref().is_none_or(|own| own == contract)
+    }
+
+    /// Takes accepted rows, held to a contract that [`Pending::suits`].
+    pub fn rows(&mut self, batch: RecordBatch, contract: &str) -> Result<()> {
         self.begin();
+        self.contract.get_or_insert_with(|| contract.to_owned());
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -217,11 +227,12 @@ impl Pending {
         let clock = self.stages.system.clock.clone();
         let started = clock.monotonic();
         self.join()?;
-        let (append, rows, bytes) = self.data.append(self.lane, self.next)?;
+        let contract = self.contract.as_deref();
+        let (append, rows, bytes) = self.data.append(self.lane, self.next, contract)?;
         let mut done = Done { rows, bytes, files: append.files.len() as u64, rejects: self.rejects, ..Done::default() };
         let mut appends = vec![append];
         if let Some(rejected) = self.rejected {
-            appends.push(rejected.append(self.lane, self.next)?.0);
+            appends.push(rejected.append(self.lane, self.next, contract)?.0);
         }
         let sealed = clock.monotonic();
         let outcome = self.stages.committer.commit(appends)?;

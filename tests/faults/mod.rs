@@ -3,6 +3,7 @@
 mod disk;
 mod matrix;
 mod order;
+mod slow;
 
 use std::path::Path;
 

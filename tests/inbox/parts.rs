@@ -91,3 +91,46 @@ fn a_file_that_turns_out_bad_says_how_much_of_it_is_in_the_table() {
     assert!(rows > 1 && rows < RECORDS && rows == numbers, "{rows} rows, {numbers} numbers");
     assert!(reason.contains(&format!("its first {} records are in the table", rows - 1)), "{rows}: {reason}");
 }
+
+/// The contract that each commit names, oldest first, those beside one another that are the same only once.
+fn contracts(folder: &Path) -> Vec<String> {
+    let lake = folder.join("lake");
+    let told = lakectl(&["--lake", lake.to_str().expect("UTF-8"), "--output", "json", "table", "history", TABLE]);
+    let history: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let named = |snapshot: &serde_json::Value| Some(snapshot["summary"]["laked.contract.hash"].as_str()?.to_owned());
+    let mut found: Vec<String> = history.as_array().expect("snapshots").iter().filter_map(named).collect();
+    found.dedup();
+    found
+}
+
+#[test]
+fn a_contract_that_changes_between_parts_loses_and_doubles_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let first = CONTRACT.replace("atomic", "reject_limit = \"100%\"\natomic");
+    write_contract(folder.path(), TABLE, &first);
+    assert!(start(folder.path(), None).expect("starts").stop(), "it makes the table and ends well");
+    drop_into(folder.path(), TABLE, "numbers.ndjson", lines().as_bytes());
+    let done = folder.path().join("lake/done").join(TABLE).join("numbers.ndjson");
+    let begun = (1..200).find_map(|nth| {
+        assert!(!start(folder.path(), Some(nth)).is_ok_and(|daemon| daemon.until_ended(|| done.exists())), "in parts");
+        Some(counts(folder.path()).0).filter(|&rows| rows > 0)
+    });
+    let begun = begun.expect("a part was committed");
+    // From now on the odd numbers of what is left are refused.
+    let second = first
+        .replace("version = 1", "version = 2")
+        .replace("text = \"string\"", "text = { type = \"string\", pattern = \"number [0-9]*[02468] of .*\" }");
+    write_contract(folder.path(), TABLE, &second);
+    let daemon = start(folder.path(), None).expect("starts");
+    daemon.until("the file is done", || done.exists());
+    assert!(daemon.stop(), "it ends well");
+    let lake = folder.path().join("lake");
+    let sql = format!(
+        "select count(*), count(distinct record), min(record) >= {begun}, count(distinct contract) from {TABLE}__rejected"
+    );
+    let refused = lakectl(&["--lake", lake.to_str().expect("UTF-8"), "query", "--format", "csv", &sql]);
+    let left = RECORDS - begun;
+    assert_eq!(refused.lines().nth(1), Some(format!("{},{},true,1", left / 2, left / 2).as_str()), "behind {begun}");
+    assert_eq!(counts(folder.path()), (begun + left / 2, begun + left / 2));
+    assert_eq!(contracts(folder.path()).len(), 2, "each commit says what its rows were held to");
+}
