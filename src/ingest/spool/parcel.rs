@@ -46,7 +46,7 @@ pub struct Group {
     pub(super) _reservation: Option<Arc<Reservation>>,
 }
 
-/// What [`Spool::next`] finds.
+/// What [`super::Spool::next`] finds.
 #[derive(Debug)]
 pub enum Next {
     /// The frame that holds the entry asked for.
