@@ -1,14 +1,15 @@
 //! Commits: requirements, updates, the guard, the metadata file, the pointers' move, and what follows.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use iceberg::spec::{TableMetadata, TableMetadataBuilder};
-use iceberg::{TableIdent, TableRequirement, TableUpdate};
+use iceberg::spec::TableMetadata;
+use iceberg::{TableIdent, TableRequirement};
 
+use super::evolve::{Built, Moment, apply, check, refused};
+use super::gzip;
 use super::{Catalog, Inner, key};
-use crate::document::{Document, Refs, refs_after};
+use crate::document::{Document, Refs, Said};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
 use crate::state::{Sort, Swap};
@@ -24,39 +25,6 @@ pub(super) struct Next {
     document: Document,
 }
 
-/// Metadata that a builder made, with the refs it does not show.
-pub(super) struct Built {
-    pub metadata: TableMetadata,
-    pub refs: Refs,
-}
-
-pub(super) fn refused(error: iceberg::Error, ident: &TableIdent) -> Error {
-    Error::new(Kind::Invalid, "the change does not fit the table").with("table", ident).because(error)
-}
-
-pub(super) fn apply(builder: TableMetadataBuilder, updates: Vec<TableUpdate>, refs: Refs) -> iceberg::Result<Built> {
-    let builder = updates.into_iter().try_fold(builder, |builder, update| update.apply(builder))?;
-    let built = builder.build()?;
-    Ok(Built { refs: refs_after(refs, &built.changes, &built.metadata), metadata: built.metadata })
-}
-
-/// What a requirement that does not hold means, in the words of the protocol's reference: clients show them.
-fn broken(requirement: &TableRequirement) -> String {
-    match requirement {
-        TableRequirement::NotExist => "table already exists".into(),
-        TableRequirement::UuidMatch { .. } => "UUID does not match".into(),
-        TableRequirement::RefSnapshotIdMatch { r#ref, snapshot_id: None } => {
-            format!("branch or tag {ref} was created concurrently")
-        }
-        TableRequirement::RefSnapshotIdMatch { r#ref, .. } => format!("branch or tag {ref} has changed"),
-        TableRequirement::LastAssignedFieldIdMatch { .. } => "last assigned field id changed".into(),
-        TableRequirement::CurrentSchemaIdMatch { .. } => "current schema changed".into(),
-        TableRequirement::LastAssignedPartitionIdMatch { .. } => "last assigned partition id changed".into(),
-        TableRequirement::DefaultSpecIdMatch { .. } => "default partition spec changed".into(),
-        TableRequirement::DefaultSortOrderIdMatch { .. } => "default sort order changed".into(),
-    }
-}
-
 impl Catalog {
     /// Commits changes of one or several tables, all or none.
     pub fn commit(&self, changes: Vec<Change>, origin: Origin) -> Outcome {
@@ -65,13 +33,29 @@ impl Catalog {
 
     /// Commits changes together with files that they make reachable.
     pub fn commit_with(&self, changes: Vec<Change>, origin: Origin, companions: &mut Companions<'_>) -> Outcome {
+        self.commit_said(changes, &[], origin, companions)
+    }
+
+    /// Commits changes of which `said`, in the same order, holds what their types have no place for.
+    pub(crate) fn commit_said(
+        &self,
+        changes: Vec<Change>,
+        said: &[Said],
+        origin: Origin,
+        companions: &mut Companions<'_>,
+    ) -> Outcome {
+        let nothing = Said::default();
         let idents: BTreeSet<&TableIdent> = changes.iter().map(|change| &change.ident).collect();
         if idents.len() < changes.len() {
             return Outcome::Refused(Error::new(Kind::Invalid, "a commit names a table twice: join its changes"));
         }
         let locks: Vec<_> = idents.into_iter().map(|ident| self.lock_of(ident)).collect();
         let _held: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner)).collect();
-        let prepared: Result<Vec<Next>> = changes.into_iter().map(|change| self.prepare(change, origin)).collect();
+        let prepared: Result<Vec<Next>> = changes
+            .into_iter()
+            .zip(said.iter().chain(std::iter::repeat(&nothing)))
+            .map(|(change, said)| self.prepare(change, said, origin))
+            .collect();
         match prepared {
             Ok(next) => self.publish(next, origin, companions),
             Err(error) if error.kind() == Kind::Conflict => Outcome::Conflict(error),
@@ -79,7 +63,7 @@ impl Catalog {
         }
     }
 
-    fn prepare(&self, change: Change, origin: Origin) -> Result<Next> {
+    fn prepare(&self, change: Change, said: &Said, origin: Origin) -> Result<Next> {
         let Change { ident, requirements, updates } = change;
         let creates = requirements.iter().any(|requirement| matches!(requirement, TableRequirement::NotExist));
         let before = match self.load(&ident) {
@@ -90,23 +74,21 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
-        for requirement in &requirements {
-            let held = before.as_ref().map(|table| table.metadata.as_ref());
-            requirement.check(held).map_err(|error| {
-                Error::new(Kind::Conflict, format!("Requirement failed: {}", broken(requirement)))
-                    .with("table", &ident)
-                    .because(error)
-            })?;
-        }
+        requirements.iter().try_for_each(|requirement| check(requirement, &ident, before.as_deref()))?;
         let after = match &before {
             Some(table) => {
                 let metadata = TableMetadata::clone(&table.metadata);
+                let moment = Moment::after(&metadata, self.now_ms());
                 let builder = metadata.into_builder(Some(table.metadata_location.clone()));
-                apply(builder, updates, table.refs.clone())
+                apply(builder, &updates, table.refs.clone(), &moment)
             }
             None => self.build_new(&ident, updates),
         };
-        self.next(ident.clone(), before, after.map_err(|error| refused(error, &ident))?, origin)
+        self.next(ident.clone(), before, after.map_err(|error| refused(error, &ident))?, said, origin)
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.inner.store.system().clock.now_ms()
     }
 
     pub(super) fn next(
@@ -114,6 +96,7 @@ impl Catalog {
         ident: TableIdent,
         before: Option<Arc<Table>>,
         built: Built,
+        said: &Said,
         origin: Origin,
     ) -> Result<Next> {
         let Built { metadata: after, refs } = built;
@@ -122,10 +105,24 @@ impl Catalog {
             guard.check(&Proposal { ident: &ident, before, after: &after, origin })?;
         }
         let number = before.as_ref().map_or(0, |table| hint::version(&table.metadata_location).map_or(0, |n| n + 1));
-        let folder = after.location().trim_end_matches('/');
-        let location = format!("{folder}/metadata/{number:05}-{}.metadata.json", self.inner.store.system().ids.uuid());
-        let document = Document::write(&after, &refs, before.as_ref().map(|table| &table.document))?;
+        let location = self.metadata_location(&after, number)?;
+        let document = Document::write(
+            &after,
+            &refs,
+            said,
+            before.as_ref().map(|table| (&table.document, table.metadata.as_ref())),
+        )?;
         Ok(Next { ident, before, after, refs, location, document })
+    }
+
+    /// Where the metadata's next file goes: `write.metadata.path`, or the table's folder.
+    fn metadata_location(&self, metadata: &TableMetadata, number: u64) -> Result<String> {
+        let folder = match metadata.properties().get("write.metadata.path") {
+            Some(folder) => folder.trim_end_matches('/').to_string(),
+            None => format!("{}/metadata", metadata.location().trim_end_matches('/')),
+        };
+        let packed = if gzip::is_asked(metadata)? { gzip::MIDDLE } else { "" };
+        Ok(format!("{folder}/{number:05}-{}{packed}.metadata.json", self.inner.store.system().ids.uuid()))
     }
 
     /// Writes the metadata files, moves the pointers, follows up. The tables' locks are held.
@@ -168,7 +165,7 @@ impl Catalog {
         let mut files = Vec::with_capacity(next.len() + companions.files.len());
         for next in next {
             let mut file = self.inner.store.stage(&next.location)?;
-            file.write_all(next.document.json())?;
+            gzip::write(&mut file, next.document.json(), &next.location)?;
             files.push(file);
         }
         let announces = !companions.files.is_empty();

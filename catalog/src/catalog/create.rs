@@ -7,13 +7,13 @@ use std::sync::{Arc, PoisonError};
 use iceberg::spec::{FormatVersion, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec};
 use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
 
-use super::commit::{Built, apply, refused};
+use super::evolve::{Built, Moment, apply, refused};
 use super::{Catalog, key, taken};
-use crate::document::Refs;
+use crate::document::{Refs, Said};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
 use crate::state::{Sort, Swap};
-use crate::table::{Companions, CreateTable, Origin, Outcome, Table};
+use crate::table::{Companions, CreateTable, Origin, Outcome, Proposal, Table};
 
 impl Catalog {
     /// The metadata a new table would have; nothing is kept.
@@ -38,7 +38,8 @@ impl Catalog {
         let spec = create.spec.unwrap_or_else(|| UnboundPartitionSpec::builder().build());
         let order = create.sort_order.unwrap_or_else(SortOrder::unsorted_order);
         let built = TableMetadataBuilder::new(create.schema, spec, order, location, version, properties)
-            .and_then(|builder| builder.assign_uuid(self.inner.store.system().ids.uuid()).build());
+            .map(|builder| builder.assign_uuid(self.inner.store.system().ids.uuid()))
+            .and_then(|builder| apply(builder, &[], Refs::new(), &Moment::first(self.now_ms(), version)));
         Ok(built.map_err(|error| refused(error, ident))?.metadata)
     }
 
@@ -47,11 +48,22 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::stage_table`]; guard and storage errors.
     pub fn create_table(&self, ident: &TableIdent, create: CreateTable, origin: Origin) -> Result<Arc<Table>> {
+        self.create_said(ident, create, &Said::default(), origin)
+    }
+
+    /// Makes a table of which `said` holds what the types of `create` have no place for.
+    pub(crate) fn create_said(
+        &self,
+        ident: &TableIdent,
+        create: CreateTable,
+        said: &Said,
+        origin: Origin,
+    ) -> Result<Arc<Table>> {
         let lock = self.lock_of(ident);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let after = self.stage_table(ident, create)?;
         let built = Built { metadata: after, refs: Refs::new() };
-        let next = self.next(ident.clone(), None, built, origin)?;
+        let next = self.next(ident.clone(), None, built, said, origin)?;
         match self.publish(vec![next], origin, &mut Companions::none()) {
             Outcome::Committed(mut tables) => {
                 tables.pop().ok_or_else(|| Error::new(Kind::Internal, "a commit without its table"))
@@ -64,13 +76,40 @@ impl Catalog {
     /// Registers the table that a metadata file describes.
     ///
     /// # Errors
-    /// `Exists`; `NotFound`; `Corrupt`; storage errors.
+    /// `Exists`; `NotFound`; `Corrupt`; storage errors; the guard's.
     pub fn register_table(&self, ident: &TableIdent, location: String) -> Result<Arc<Table>> {
         self.refuse_taken(Sort::Table, ident)?;
+        self.register(ident, None, location)
+    }
+
+    /// Registers a table in the place of one that may be there; its files stay.
+    ///
+    /// # Errors
+    /// As [`Catalog::register_table`]; `Exists` only for a view of that name; `Conflict` if the table changes meanwhile.
+    pub fn register_over(&self, ident: &TableIdent, location: String) -> Result<Arc<Table>> {
+        let lock = self.lock_of(ident);
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.load(ident) {
+            Ok(before) => self.register(ident, Some(&before), location),
+            Err(error) if error.kind() == Kind::NotFound => self.register_table(ident, location),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn register(&self, ident: &TableIdent, before: Option<&Table>, location: String) -> Result<Arc<Table>> {
         let table = Arc::new(self.read(ident, location.clone())?);
+        if let Some(guard) = self.inner.guard.get() {
+            let before = before.map(|table| table.metadata.as_ref());
+            guard.check(&Proposal { ident, before, after: &table.metadata, origin: Origin::Rest })?;
+        }
         let (namespace, name) = (key(ident.namespace()), ident.name().to_string());
-        if !self.inner.state.swap(&[Swap { sort: Sort::Table, namespace, name, from: None, to: location }])? {
-            return Err(taken("Table", ident));
+        let from = before.map(|table| table.metadata_location.clone());
+        let swap = Swap { sort: Sort::Table, namespace, name, from, to: location };
+        if !self.inner.state.swap(&[swap])? {
+            return Err(match before {
+                None => taken("Table", ident),
+                Some(_) => Error::new(Kind::Conflict, "the table has changed: read it again").with("table", ident),
+            });
         }
         self.remember(&table);
         hint::follow(&self.inner.store, &table);
@@ -95,7 +134,7 @@ impl Catalog {
         let version = parts.version.unwrap_or(FormatVersion::V2);
         let builder = TableMetadataBuilder::new(schema, spec, order, location, version, HashMap::new())?;
         let uuid = parts.uuid.unwrap_or_else(|| self.inner.store.system().ids.uuid());
-        apply(builder.assign_uuid(uuid), rest, Refs::new())
+        apply(builder.assign_uuid(uuid), &rest, Refs::new(), &Moment::first(self.now_ms(), version))
     }
 
     pub(super) fn folder_of(&self, namespace: &NamespaceIdent) -> String {

@@ -6,8 +6,12 @@
 //! follows, for readers that look at the folder, and metadata files that fell out of the log are deleted with the next
 //! commit, whichever table's it is.
 
+#[cfg(all(test, feature = "simulation"))]
+mod clock_tests;
 mod commit;
 mod create;
+mod evolve;
+mod gzip;
 #[cfg(all(test, feature = "simulation"))]
 mod reply_tests;
 #[cfg(test)]
@@ -17,15 +21,13 @@ mod views;
 pub use views::{CreateView, View};
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
 use iceberg::spec::TableMetadata;
 use iceberg::{NamespaceIdent, TableIdent};
 
-use crate::document::{Document, refs_of};
+use crate::document::{Document, foreign, refs_of};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
 use crate::state::{Database, Sort, State};
@@ -233,14 +235,9 @@ impl Catalog {
         let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
             Error::new(Kind::Corrupt, "metadata cannot be read").with("location", location).because(cause)
         };
-        let mut json = self.inner.store.read(location).map_err(|error| missing(error, location))?;
-        if json.starts_with(&[0x1f, 0x8b]) {
-            let mut text = Vec::new();
-            let unpacked = MultiGzDecoder::new(json.as_ref()).read_to_end(&mut text);
-            unpacked.map_err(|error| unreadable(error.into()))?;
-            json = text.into();
-        }
-        let metadata = serde_json::from_slice(&json).map_err(|error| unreadable(error.into()))?;
+        let json = self.inner.store.read(location).map_err(|error| missing(error, location))?;
+        let json = gzip::unpack(json).map_err(|error| unreadable(error.into()))?;
+        let metadata = foreign::read(&json).map_err(|error| unreadable(error.into()))?;
         Ok((metadata, json))
     }
 

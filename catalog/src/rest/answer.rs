@@ -1,11 +1,14 @@
 //! Errors as the protocol shapes them.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::error::{Error, Kind};
+
+/// Bytes of the framework's own message, at most.
+const MESSAGE: usize = 4096;
 
 /// An error on its way to a client.
 #[derive(Debug)]
@@ -55,4 +58,45 @@ impl Failure {
     pub fn unprocessable(message: String) -> Self {
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, exception: "UnprocessableEntityException", message }
     }
+
+    /// 404: not a route of ours.
+    pub fn no_endpoint() -> Self {
+        let message = "there is no such endpoint; GET /v1/config lists those there are".to_string();
+        Self { status: StatusCode::NOT_FOUND, exception: "NoSuchEndpointException", message }
+    }
+}
+
+/// The name of an error that no handler of ours has shaped.
+fn exception_of(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        404 => "NotFoundException",
+        405 => "UnsupportedOperationException",
+        401 => "NotAuthorizedException",
+        403 => "ForbiddenException",
+        503 => "ServiceUnavailableException",
+        429 => "SlowDownException",
+        400..500 => "BadRequestException",
+        _ => "InternalServerError",
+    }
+}
+
+/// Gives every error the protocol's form: those of the framework too, as a path that is not UTF-8, a body that is too
+/// long, a method that a route does not have.
+pub async fn shape(response: Response) -> Response {
+    let status = response.status();
+    let shaped = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if shaped || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let said = axum::body::to_bytes(body, MESSAGE).await.unwrap_or_default();
+    let message = match std::str::from_utf8(&said) {
+        Ok(text) if !text.is_empty() => text.to_string(),
+        _ => status.canonical_reason().unwrap_or("the request failed").to_string(),
+    };
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let mut answer = Failure { status, exception: exception_of(status), message }.into_response();
+    answer.headers_mut().extend(parts.headers);
+    answer
 }

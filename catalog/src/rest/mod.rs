@@ -8,17 +8,23 @@
 //! empty `pageToken` asks for the first page, and an `Authorization` header may say nothing useful.
 
 mod answer;
+mod body;
+mod endpoints;
+mod loaded;
 mod namespaces;
 mod purge;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::collections::HashMap;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
+use axum::middleware::map_response;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use iceberg::{NamespaceIdent, TableIdent};
 use serde_json::json;
@@ -36,41 +42,12 @@ type Answer = std::result::Result<axum::response::Response, Failure>;
 /// Parameters after the question mark.
 type Parameters = Query<HashMap<String, String>>;
 
-/// The endpoints served, as `/v1/config` lists them.
-const ENDPOINTS: &[&str] = &[
-    "GET /v1/config",
-    "GET /v1/{prefix}/namespaces",
-    "POST /v1/{prefix}/namespaces",
-    "GET /v1/{prefix}/namespaces/{namespace}",
-    "HEAD /v1/{prefix}/namespaces/{namespace}",
-    "DELETE /v1/{prefix}/namespaces/{namespace}",
-    "POST /v1/{prefix}/namespaces/{namespace}/properties",
-    "GET /v1/{prefix}/namespaces/{namespace}/tables",
-    "POST /v1/{prefix}/namespaces/{namespace}/tables",
-    "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}",
-    "HEAD /v1/{prefix}/namespaces/{namespace}/tables/{table}",
-    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}",
-    "DELETE /v1/{prefix}/namespaces/{namespace}/tables/{table}",
-    "POST /v1/{prefix}/namespaces/{namespace}/register",
-    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
-    "POST /v1/{prefix}/tables/rename",
-    "POST /v1/{prefix}/transactions/commit",
-    "GET /v1/{prefix}/namespaces/{namespace}/views",
-    "POST /v1/{prefix}/namespaces/{namespace}/views",
-    "GET /v1/{prefix}/namespaces/{namespace}/views/{view}",
-    "HEAD /v1/{prefix}/namespaces/{namespace}/views/{view}",
-    "POST /v1/{prefix}/namespaces/{namespace}/views/{view}",
-    "DELETE /v1/{prefix}/namespaces/{namespace}/views/{view}",
-    "POST /v1/{prefix}/namespaces/{namespace}/register-view",
-    "POST /v1/{prefix}/views/rename",
-];
-
 /// The routes below `/v1`.
 pub fn router(catalog: Catalog) -> Router {
     Router::new()
         .route("/v1/config", get(config))
         .route("/v1/namespaces", get(namespaces::list).post(namespaces::create))
-        .route("/v1/namespaces/{namespace}", get(namespaces::load).delete(namespaces::remove))
+        .route("/v1/namespaces/{namespace}", get(namespaces::load).head(namespaces::exists).delete(namespaces::remove))
         .route("/v1/namespaces/{namespace}/properties", post(namespaces::update))
         .route("/v1/namespaces/{namespace}/tables", get(tables::list).post(tables::create))
         .route("/v1/namespaces/{namespace}/register", post(tables::register))
@@ -88,15 +65,21 @@ pub fn router(catalog: Catalog) -> Router {
             get(views::load).head(views::exists).post(views::replace).delete(views::remove),
         )
         .route("/v1/views/rename", post(views::rename))
+        .route("/v1/{*rest}", any(unknown))
+        .layer(map_response(answer::shape))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(catalog)
+}
+
+async fn unknown() -> Failure {
+    Failure::no_endpoint()
 }
 
 async fn config(State(catalog): State<Catalog>) -> impl IntoResponse {
     Json(json!({
         "defaults": { "warehouse-location": catalog.warehouse() },
         "overrides": {},
-        "endpoints": ENDPOINTS,
+        "endpoints": endpoints::SERVED,
     }))
 }
 
@@ -120,12 +103,6 @@ fn namespace_of(text: &str) -> Result<NamespaceIdent> {
 
 fn table_of(Path((namespace, table)): Path<(String, String)>) -> Result<TableIdent> {
     Ok(TableIdent::new(namespace_of(&namespace)?, table))
-}
-
-/// Reads a JSON body; the message says what does not fit and where.
-fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T> {
-    serde_json::from_slice(body)
-        .map_err(|error| Error::new(Kind::Invalid, "the request body does not fit").because(error))
 }
 
 /// A page of names: `pageToken` is the last name of the page before, `pageSize` bounds the page.

@@ -10,7 +10,8 @@ use iceberg::NamespaceIdent;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Parameters, blocking, namespace_of, no_content, page, parse};
+use super::body::parse;
+use super::{Answer, Parameters, blocking, namespace_of, no_content, page};
 use crate::catalog::Catalog;
 use crate::error::{Error, Kind};
 
@@ -58,11 +59,18 @@ pub async fn create(State(catalog): State<Catalog>, body: Bytes) -> Answer {
     Ok(Json(created.await?).into_response())
 }
 
-/// GET and HEAD /v1/namespaces/{namespace}
+/// GET /v1/namespaces/{namespace}
 pub async fn load(State(catalog): State<Catalog>, Path(namespace): Path<String>) -> Answer {
     let namespace = namespace_of(&namespace)?;
     let found = blocking(move || Ok(json!({ "properties": catalog.namespace(&namespace)?, "namespace": namespace })));
     Ok(Json(found.await?).into_response())
+}
+
+/// HEAD /v1/namespaces/{namespace}
+pub async fn exists(State(catalog): State<Catalog>, Path(namespace): Path<String>) -> Answer {
+    let namespace = namespace_of(&namespace)?;
+    blocking(move || catalog.namespace(&namespace)).await?;
+    Ok(no_content())
 }
 
 /// DELETE /v1/namespaces/{namespace}

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Answer, Parameters, blocking, identifiers, namespace_of, no_content, parse, table_of};
+use super::body::{Register, Rename, parse};
+use super::{Answer, Parameters, blocking, identifiers, namespace_of, no_content, table_of};
 use crate::catalog::{Catalog, CreateView, View};
 use crate::error::{Error, Kind};
 
@@ -26,19 +27,6 @@ struct Create {
     view_version: ViewVersion,
     #[serde(default)]
     properties: Option<HashMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Register {
-    name: String,
-    metadata_location: String,
-}
-
-#[derive(Deserialize)]
-struct Rename {
-    source: TableIdent,
-    destination: TableIdent,
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,274 @@
+//! The parts of a document that never change once they are there: schemas, specs, orders, snapshots.
+
+use std::sync::Arc;
+
+use iceberg::spec::{FormatVersion, PartitionSpec, Schema, Snapshot, SortOrder, Summary, TableMetadata};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::held::{Held, Span};
+use super::overlay::fits;
+use super::said::Said;
+
+/// An element of one of the lists.
+pub trait Piece: Sized {
+    /// The list's name.
+    const FIELD: &'static str;
+    /// Its id.
+    fn id(&self) -> i64;
+    /// The id in its text.
+    fn id_in(text: &str) -> serde_json::Result<i64>;
+    /// The piece of that id.
+    fn by_id(metadata: &TableMetadata, id: i64) -> Option<&Arc<Self>>;
+    /// All of them, in no order.
+    fn all(metadata: &TableMetadata) -> Vec<&Arc<Self>>;
+    /// How many.
+    fn count(metadata: &TableMetadata) -> usize;
+    /// What new ones are ordered by.
+    fn rank(&self) -> (i64, i64, i64) {
+        (self.id(), 0, 0)
+    }
+    /// Its JSON as far as the crate knows it.
+    fn form(&self, version: FormatVersion) -> serde_json::Result<Vec<u8>>;
+    /// Where the pieces of a document lie.
+    fn spans(held: &Held) -> &[Span<Self>];
+    /// The same, to be filled.
+    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>>;
+    /// What a request said of new ones.
+    fn said(said: &Said) -> &[Value];
+    /// Whether that was said of this one.
+    fn is_meant(known: &Value, raw: &Value) -> bool {
+        fits(known, raw)
+    }
+}
+
+fn narrow(id: i64) -> i32 {
+    i32::try_from(id).unwrap_or(i32::MIN)
+}
+
+impl Piece for Schema {
+    const FIELD: &'static str = "schemas";
+
+    fn id(&self) -> i64 {
+        i64::from(self.schema_id())
+    }
+
+    fn id_in(text: &str) -> serde_json::Result<i64> {
+        #[derive(Deserialize)]
+        struct Id {
+            // A schema of format 1 may have none.
+            #[serde(rename = "schema-id", default)]
+            id: i64,
+        }
+        serde_json::from_str(text).map(|Id { id }| id)
+    }
+
+    fn by_id(metadata: &TableMetadata, id: i64) -> Option<&Arc<Self>> {
+        metadata.schema_by_id(narrow(id))
+    }
+
+    fn all(metadata: &TableMetadata) -> Vec<&Arc<Self>> {
+        metadata.schemas_iter().collect()
+    }
+
+    fn count(metadata: &TableMetadata) -> usize {
+        metadata.schemas_iter().len()
+    }
+
+    fn form(&self, _version: FormatVersion) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    fn spans(held: &Held) -> &[Span<Self>] {
+        &held.schemas
+    }
+
+    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
+        &mut held.schemas
+    }
+
+    fn said(said: &Said) -> &[Value] {
+        &said.schemas
+    }
+}
+
+impl Piece for PartitionSpec {
+    const FIELD: &'static str = "partition-specs";
+
+    fn id(&self) -> i64 {
+        i64::from(self.spec_id())
+    }
+
+    fn id_in(text: &str) -> serde_json::Result<i64> {
+        #[derive(Deserialize)]
+        struct Id {
+            #[serde(rename = "spec-id")]
+            id: i64,
+        }
+        serde_json::from_str(text).map(|Id { id }| id)
+    }
+
+    fn by_id(metadata: &TableMetadata, id: i64) -> Option<&Arc<Self>> {
+        metadata.partition_spec_by_id(narrow(id))
+    }
+
+    fn all(metadata: &TableMetadata) -> Vec<&Arc<Self>> {
+        metadata.partition_specs_iter().collect()
+    }
+
+    fn count(metadata: &TableMetadata) -> usize {
+        metadata.partition_specs_iter().len()
+    }
+
+    fn form(&self, _version: FormatVersion) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    fn spans(held: &Held) -> &[Span<Self>] {
+        &held.specs
+    }
+
+    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
+        &mut held.specs
+    }
+
+    fn said(said: &Said) -> &[Value] {
+        &said.specs
+    }
+}
+
+impl Piece for SortOrder {
+    const FIELD: &'static str = "sort-orders";
+
+    fn id(&self) -> i64 {
+        self.order_id
+    }
+
+    fn id_in(text: &str) -> serde_json::Result<i64> {
+        #[derive(Deserialize)]
+        struct Id {
+            #[serde(rename = "order-id")]
+            id: i64,
+        }
+        serde_json::from_str(text).map(|Id { id }| id)
+    }
+
+    fn by_id(metadata: &TableMetadata, id: i64) -> Option<&Arc<Self>> {
+        metadata.sort_order_by_id(id)
+    }
+
+    fn all(metadata: &TableMetadata) -> Vec<&Arc<Self>> {
+        metadata.sort_orders_iter().collect()
+    }
+
+    fn count(metadata: &TableMetadata) -> usize {
+        metadata.sort_orders_iter().len()
+    }
+
+    fn form(&self, _version: FormatVersion) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    fn spans(held: &Held) -> &[Span<Self>] {
+        &held.orders
+    }
+
+    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
+        &mut held.orders
+    }
+
+    fn said(said: &Said) -> &[Value] {
+        &said.orders
+    }
+}
+
+impl Piece for Snapshot {
+    const FIELD: &'static str = "snapshots";
+
+    fn id(&self) -> i64 {
+        self.snapshot_id()
+    }
+
+    fn id_in(text: &str) -> serde_json::Result<i64> {
+        #[derive(Deserialize)]
+        struct Id {
+            #[serde(rename = "snapshot-id")]
+            id: i64,
+        }
+        serde_json::from_str(text).map(|Id { id }| id)
+    }
+
+    fn by_id(metadata: &TableMetadata, id: i64) -> Option<&Arc<Self>> {
+        metadata.snapshot_by_id(id)
+    }
+
+    fn all(metadata: &TableMetadata) -> Vec<&Arc<Self>> {
+        metadata.snapshots().collect()
+    }
+
+    fn count(metadata: &TableMetadata) -> usize {
+        metadata.snapshots().len()
+    }
+
+    fn rank(&self) -> (i64, i64, i64) {
+        (self.sequence_number(), self.timestamp_ms(), self.snapshot_id())
+    }
+
+    fn form(&self, version: FormatVersion) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&SnapshotForm::of(self, version))
+    }
+
+    fn spans(held: &Held) -> &[Span<Self>] {
+        &held.snapshots
+    }
+
+    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
+        &mut held.snapshots
+    }
+
+    fn said(said: &Said) -> &[Value] {
+        &said.snapshots
+    }
+
+    fn is_meant(known: &Value, raw: &Value) -> bool {
+        known.get("snapshot-id") == raw.get("snapshot-id")
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct SnapshotForm<'a> {
+    snapshot_id: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_snapshot_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence_number: Option<i64>,
+    timestamp_ms: i64,
+    manifest_list: &'a str,
+    summary: &'a Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_id: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_row_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added_rows: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'a str>,
+}
+
+impl<'a> SnapshotForm<'a> {
+    fn of(snapshot: &'a Snapshot, version: FormatVersion) -> Self {
+        Self {
+            snapshot_id: snapshot.snapshot_id(),
+            parent_snapshot_id: snapshot.parent_snapshot_id(),
+            sequence_number: (version != FormatVersion::V1).then(|| snapshot.sequence_number()),
+            timestamp_ms: snapshot.timestamp_ms(),
+            manifest_list: snapshot.manifest_list(),
+            summary: snapshot.summary(),
+            schema_id: snapshot.schema_id(),
+            first_row_id: snapshot.first_row_id(),
+            added_rows: snapshot.added_rows_count(),
+            key_id: snapshot.encryption_key_id(),
+        }
+    }
+}
