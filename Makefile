@@ -14,10 +14,10 @@ flags := --locked $(if $(FEATURES),--features $(FEATURES))
 export TEST_BIN_DIR := $(CURDIR)/target/release
 export TEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
-.PHONY: help run build test lint bench readers duckdb venv clean
+.PHONY: help run build test test-catalog lint bench readers duckdb venv clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 run: build ## Start a lake in ./lake, feed it a sample, query it. ARGS=--once ends after that.
 	@target/release/lakectl demo $(ARGS)
@@ -36,6 +36,9 @@ lint: duckdb ## Check format, lints and docs.
 bench: build venv ## Measure against PyIceberg and DuckDB. ARGS="--users 500" for a small run.
 	$(CARGO) build --release $(flags) --example load
 	$(VENV)/bin/python tests/bench/run.py $(ARGS)
+
+test-catalog: build ## Run the Iceberg REST Compatibility Kit. Needs Maven and Java 17 or newer.
+	$(PYTHON) tests/catalog/rck/run.py $(ARGS)
 
 readers: build venv ## Read a lake with Trino. Needs Maven and Java 22 or newer.
 	$(VENV)/bin/python tests/readers/trino.py
