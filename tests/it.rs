@@ -6,6 +6,7 @@ mod inbox;
 mod kill;
 #[allow(dead_code, reason = "each scenario uses its part of the kit")]
 mod kit;
+mod planning;
 mod read;
 mod readers;
 mod rules;

@@ -7,6 +7,7 @@ mod catalog;
 mod document;
 pub mod error;
 mod hint;
+pub mod plan;
 pub mod rest;
 mod state;
 pub mod store;

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use iceberg::spec::{Literal, NestedField, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, Transform, Type};
+use laked_catalog::plan::PlannedFile;
 use laked_catalog::store::Store;
 
 use super::footer::footer;
-use super::plan::PlannedFile;
 use crate::error::{Error, Kind, Result};
 
 /// Field id to value, as text.

@@ -11,13 +11,13 @@ use arrow::record_batch::RecordBatch;
 use duckdb::Connection;
 use iceberg::TableIdent;
 use iceberg::spec::{SnapshotRef, TableMetadata};
+use laked_catalog::plan::{plan, read_schema};
 use laked_catalog::store::Store;
 use laked_catalog::system::System;
 use serde_json::Value;
 
 use super::answer;
 pub use super::answer::Form;
-use super::plan::{plan, read_schema};
 use super::pushdown::{Mention, mentions, predicate};
 use super::relation::{Reading, identifier, select, text};
 use super::source::Source;

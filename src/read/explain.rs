@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iceberg::spec::{PrimitiveType, Schema, TableMetadata, Transform, Type};
+use laked_catalog::plan::{Plan, PlannedFile, Predicate, Value, View, may_match};
 use laked_catalog::store::Store;
 use parquet::basic::LogicalType;
 use parquet::file::metadata::RowGroupMetaData;
@@ -14,9 +15,6 @@ use parquet::file::statistics::Statistics;
 use serde::Serialize;
 
 use super::footer::footer;
-use super::plan::{Plan, PlannedFile};
-use super::predicate::Predicate;
-use super::prune::{Value, View, may_match};
 use crate::error::Result;
 
 /// Partitions, files, row groups and bytes at one point of a scan.
@@ -210,6 +208,7 @@ impl RowGroup {
                 upper,
                 all_null: nulls == Some(unsigned(column.num_values())) && column.num_values() > 0,
                 may_be_null: nulls != Some(0),
+                all_nan: false,
                 may_be_nan: matches!(kind, PrimitiveType::Float | PrimitiveType::Double),
             };
             views.insert(info.id(), view);

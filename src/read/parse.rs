@@ -5,8 +5,8 @@
 //! works for dates and times alike (UTC where no offset is given).
 
 use iceberg::spec::{Datum, PrimitiveType, Schema, Type};
+use laked_catalog::plan::{Op, Predicate};
 
-use super::predicate::{Op, Predicate};
 use crate::error::{Error, Kind, Result};
 
 /// Deepest nesting of a condition.
@@ -217,7 +217,7 @@ impl Parser<'_> {
             self.bad(&format!("'{text}' is not a value of type {kind}; quote texts, dates and times"))
         })?;
         self.at += 1;
-        Ok(Predicate::Compare { column, op, literal })
+        Ok(Predicate::compare(column, op, literal))
     }
 
     fn like(&mut self, column: i32) -> Result<Predicate> {
@@ -228,8 +228,10 @@ impl Parser<'_> {
         let end = pattern.find(['%', '_']).unwrap_or(pattern.len());
         let (prefix, rest) = pattern.split_at(end);
         Ok(match (prefix.is_empty(), rest) {
-            (_, "") => Predicate::Compare { column, op: Op::Eq, literal: Datum::string(prefix) },
-            (false, _) => Predicate::StartsWith { column, prefix: prefix.to_string() },
+            (_, "") => Predicate::compare(column, Op::Eq, Datum::string(prefix)),
+            (false, "%") => Predicate::starts_with(column, prefix),
+            // What follows is not looked at, so the opposite is not known either.
+            (false, _) => Predicate::And(vec![Predicate::starts_with(column, prefix), Predicate::Unknown]),
             (true, _) => Predicate::Unknown,
         })
     }
@@ -298,8 +300,8 @@ mod tests {
         let found = parse_where("timestamp >= '2025-03-01' and user_id = 'it''s'", &schema()).expect("valid");
         let month = Datum::timestamptz_micros(1_740_787_200_000_000_i64);
         let Predicate::And(parts) = found else { panic!("{found:?}") };
-        assert_eq!(parts[0], Predicate::Compare { column: 2, op: Op::Ge, literal: month });
-        assert_eq!(parts[1], Predicate::Compare { column: 1, op: Op::Eq, literal: Datum::string("it's") });
+        assert_eq!(parts[0], Predicate::compare(2, Op::Ge, month));
+        assert_eq!(parts[1], Predicate::compare(1, Op::Eq, Datum::string("it's")));
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use iceberg::spec::{Datum, PrimitiveType, Schema, Type};
 use iceberg::{NamespaceIdent, TableIdent};
+use laked_catalog::plan::{Op, Predicate};
 use serde_json::Value;
 
 use super::defaults::decimal;
 use super::parse::literal;
-use super::predicate::{Op, Predicate};
 
 /// Schemas of DuckDB's own.
 const OWN: [&str; 3] = ["information_schema", "pg_catalog", "main"];
@@ -128,13 +128,15 @@ impl Reader<'_> {
         let [column, pattern] = children else { return None };
         let (column, PrimitiveType::String) = self.column(column)? else { return None };
         let pattern = constant(pattern)?;
-        let prefix = &pattern.text[..pattern.text.find(['%', '_'])?];
-        (!prefix.is_empty()).then(|| Predicate::StartsWith { column, prefix: prefix.to_string() })
+        let (prefix, rest) = pattern.text.split_at(pattern.text.find(['%', '_'])?);
+        // Where more than a prefix is asked for, the opposite is not known.
+        let more = if rest == "%" { Predicate::True } else { Predicate::Unknown };
+        (!prefix.is_empty()).then(|| Predicate::And(vec![Predicate::starts_with(column, prefix), more]))
     }
 
     fn compare(&self, column: &Value, op: Op, value: &Value) -> Option<Predicate> {
         let (column, kind) = self.column(column)?;
-        Some(Predicate::Compare { column, op, literal: constant(value)?.typed(&kind)? })
+        Some(Predicate::compare(column, op, constant(value)?.typed(&kind)?))
     }
 
     fn column(&self, tree: &Value) -> Option<(i32, PrimitiveType)> {

@@ -13,10 +13,10 @@ use std::path::Path;
 use iceberg::spec::{
     DataContentType, DataFileFormat, NestedField, NestedFieldRef, PrimitiveType, Schema, Struct, TableMetadata, Type,
 };
+use laked_catalog::plan::{Plan, PlannedFile};
 use laked_catalog::store::Store;
 
 use super::defaults::{self, Filled};
-use super::plan::{Plan, PlannedFile};
 use super::vectors;
 use crate::error::{Error, Kind, Result};
 

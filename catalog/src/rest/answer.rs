@@ -26,6 +26,8 @@ impl From<Error> for Failure {
             Kind::NotFound if error.concerns("namespace") => (StatusCode::NOT_FOUND, "NoSuchNamespaceException"),
             Kind::NotFound if error.concerns("location") => (StatusCode::NOT_FOUND, "NotFoundException"),
             Kind::NotFound if error.concerns("view") => (StatusCode::NOT_FOUND, "NoSuchViewException"),
+            Kind::NotFound if error.concerns("plan-id") => (StatusCode::NOT_FOUND, "NoSuchPlanIdException"),
+            Kind::NotFound if error.concerns("plan-task") => (StatusCode::NOT_FOUND, "NoSuchPlanTaskException"),
             Kind::NotFound => (StatusCode::NOT_FOUND, "NoSuchTableException"),
             Kind::Exists => (StatusCode::CONFLICT, "AlreadyExistsException"),
             Kind::Forbidden => (StatusCode::FORBIDDEN, "ForbiddenException"),
@@ -46,14 +48,18 @@ impl IntoResponse for Failure {
         if self.status.is_server_error() {
             tracing::error!(exception = self.exception, message = %self.message, "a catalog request failed");
         }
-        let body = json!({ "error": {
-            "message": self.message, "type": self.exception, "code": self.status.as_u16(),
-        }});
-        (self.status, Json(body)).into_response()
+        let (status, body) = self.body();
+        (status, Json(body)).into_response()
     }
 }
 
 impl Failure {
+    /// Its status and its body.
+    pub fn body(&self) -> (StatusCode, serde_json::Value) {
+        let error = json!({ "message": self.message, "type": self.exception, "code": self.status.as_u16() });
+        (self.status, json!({ "error": error }))
+    }
+
     /// 422: well-formed, and contradicts itself.
     pub fn unprocessable(message: String) -> Self {
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, exception: "UnprocessableEntityException", message }

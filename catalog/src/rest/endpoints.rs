@@ -20,6 +20,10 @@ pub const SERVED: &[&str] = &[
     "DELETE /v1/{prefix}/namespaces/{namespace}/tables/{table}",
     "POST /v1/{prefix}/namespaces/{namespace}/register",
     "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/plan",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/plan/{plan-id}",
+    "DELETE /v1/{prefix}/namespaces/{namespace}/tables/{table}/plan/{plan-id}",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/tasks",
     "POST /v1/{prefix}/tables/rename",
     "POST /v1/{prefix}/transactions/commit",
     "GET /v1/{prefix}/namespaces/{namespace}/views",
@@ -36,10 +40,6 @@ pub const SERVED: &[&str] = &[
 #[cfg(test)]
 pub const ABSENT: &[(&str, &str)] = &[
     ("POST /v1/oauth/tokens", "there are no tokens yet"),
-    ("POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/plan", "clients plan themselves"),
-    ("GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/plan/{plan-id}", "clients plan themselves"),
-    ("DELETE /v1/{prefix}/namespaces/{namespace}/tables/{table}/plan/{plan-id}", "clients plan themselves"),
-    ("POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/tasks", "clients plan themselves"),
     ("GET /v1/{prefix}/namespaces/{namespace}/functions", "the catalog keeps no functions"),
     ("GET /v1/{prefix}/namespaces/{namespace}/functions/{function}", "the catalog keeps no functions"),
     ("GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/credentials", "files of this machine need no credentials"),

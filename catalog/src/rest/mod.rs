@@ -12,6 +12,10 @@ mod body;
 mod endpoints;
 mod loaded;
 mod namespaces;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+mod plans;
 mod purge;
 mod tables;
 #[cfg(test)]
@@ -65,6 +69,7 @@ pub fn router(catalog: Catalog) -> Router {
             get(views::load).head(views::exists).post(views::replace).delete(views::remove),
         )
         .route("/v1/views/rename", post(views::rename))
+        .merge(plan::router(catalog.clone(), plan::Settings::default()))
         .route("/v1/{*rest}", any(unknown))
         .layer(map_response(answer::shape))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
