@@ -17,5 +17,5 @@ mod table;
 pub use catalog::{Catalog, CreateView, Settings, View};
 pub use document::Refs;
 pub use error::{Error, Kind, Result};
-pub use state::{Database, State, Wire};
+pub use state::{Database, Kept, PostgresUrl, State, Wire};
 pub use table::{Change, Companions, CreateTable, Guard, Origin, Outcome, Proposal, Table, Watch};

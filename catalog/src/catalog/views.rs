@@ -140,7 +140,7 @@ impl Catalog {
     fn point_view(&self, view: &View, from: Option<String>) -> Result<()> {
         let (namespace, name) = (key(view.ident.namespace()), view.ident.name().to_string());
         let swap = Swap { sort: Sort::View, namespace, name, from, to: view.metadata_location.clone() };
-        if self.inner.state.swap(&[swap])? { Ok(()) } else { Err(moved(&view.ident)) }
+        if self.inner.state.swap(&[swap], None)? { Ok(()) } else { Err(moved(&view.ident)) }
     }
 
     /// Forgets a view; its metadata files stay.

@@ -1,0 +1,88 @@
+//! The schema, as numbered steps for both databases; append only.
+//!
+//! Step n brings the schema from version n to n + 1. The two texts of a step say the same: SQLite has STRICT tables,
+//! PostgreSQL collation "C" (byte order, as SQLite's), `BIGINT` and `BYTEA`. The version is `user_version` on SQLite
+//! and the one row of `schema_version` on PostgreSQL.
+
+use crate::error::{Error, Kind, Result};
+
+/// Which database's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+struct Step {
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        sqlite: "
+            CREATE TABLE namespaces (
+                name TEXT PRIMARY KEY NOT NULL,
+                properties TEXT NOT NULL
+            ) STRICT;
+            CREATE TABLE tables (
+                namespace TEXT NOT NULL REFERENCES namespaces (name),
+                name TEXT NOT NULL,
+                metadata_location TEXT NOT NULL,
+                PRIMARY KEY (namespace, name)
+            ) STRICT, WITHOUT ROWID;",
+        postgres: "
+            CREATE TABLE namespaces (
+                name TEXT COLLATE \"C\" PRIMARY KEY,
+                properties TEXT NOT NULL
+            );
+            CREATE TABLE tables (
+                namespace TEXT COLLATE \"C\" NOT NULL REFERENCES namespaces (name),
+                name TEXT COLLATE \"C\" NOT NULL,
+                metadata_location TEXT NOT NULL,
+                PRIMARY KEY (namespace, name)
+            );",
+    },
+    Step {
+        sqlite: "
+            ALTER TABLE tables ADD COLUMN sort TEXT NOT NULL DEFAULT 'table';
+            CREATE TABLE answers (
+                key TEXT PRIMARY KEY NOT NULL,
+                request BLOB NOT NULL,
+                status INTEGER NOT NULL,
+                body BLOB NOT NULL,
+                kept_ms INTEGER NOT NULL
+            ) STRICT;
+            CREATE TABLE settled (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL) STRICT;
+            INSERT INTO settled VALUES (1, 0);",
+        postgres: "
+            ALTER TABLE tables ADD COLUMN sort TEXT COLLATE \"C\" NOT NULL DEFAULT 'table';
+            CREATE TABLE answers (
+                key TEXT COLLATE \"C\" PRIMARY KEY,
+                request BYTEA NOT NULL,
+                status BIGINT NOT NULL,
+                body BYTEA NOT NULL,
+                kept_ms BIGINT NOT NULL
+            );
+            CREATE TABLE settled (one BIGINT PRIMARY KEY CHECK (one = 1), count BIGINT NOT NULL);
+            INSERT INTO settled VALUES (1, 0);",
+    },
+];
+
+/// The steps from version `found` on, each with the version it reaches.
+///
+/// # Errors
+/// `Invalid` if a newer version of laked wrote the database.
+pub fn after(found: i64, dialect: Dialect) -> Result<impl Iterator<Item = (i64, &'static str)>> {
+    let done = usize::try_from(found).unwrap_or(usize::MAX);
+    if done > STEPS.len() {
+        return Err(Error::new(Kind::Invalid, "a newer version of laked wrote this catalog: run that version")
+            .with("found", found)
+            .with("known", STEPS.len()));
+    }
+    let words = move |step: &'static Step| match dialect {
+        Dialect::Sqlite => step.sqlite,
+        Dialect::Postgres => step.postgres,
+    };
+    Ok((1i64..).zip(STEPS).skip(done).map(move |(reached, step)| (reached, words(step))))
+}

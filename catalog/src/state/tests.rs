@@ -1,0 +1,203 @@
+//! One suite over SQLite in a file, SQLite in memory, and PostgreSQL; then what only several sessions can show.
+
+use std::collections::BTreeMap;
+
+use super::{Database, Kept, Sort, State, Swap};
+use crate::error::Kind;
+
+#[path = "../../../tests/kit/postgres.rs"]
+mod server;
+use server::PostgresServer;
+
+fn postgres(server: &PostgresServer) -> Database {
+    server.url().parse().expect("a URL")
+}
+
+fn move_of(name: &str, from: Option<&str>, to: &str) -> Swap {
+    Swap {
+        sort: Sort::Table,
+        namespace: "n".into(),
+        name: name.into(),
+        from: from.map(str::to_string),
+        to: to.to_string(),
+    }
+}
+
+fn namespace(state: &State, name: &str) {
+    assert!(state.add_namespace(name, &BTreeMap::new()).expect("adds"), "{name}");
+}
+
+fn suite(state: &State) {
+    namespaces_are_kept_in_order_of_their_bytes(state);
+    pointers_move_all_or_none(state);
+    names_are_one_space_and_move(state);
+    an_answer_is_kept_with_what_it_answers(state);
+    state.settle().expect("settles");
+}
+
+fn namespaces_are_kept_in_order_of_their_bytes(state: &State) {
+    let names = ["a", "Z", "é", "a b", "a\u{1f}b", "n", "a.b", "日本"];
+    names.iter().for_each(|name| namespace(state, name));
+    let mut sorted = names.map(str::to_string);
+    sorted.sort();
+    assert_eq!(state.namespaces().expect("lists"), sorted);
+    assert!(!state.add_namespace("é", &BTreeMap::new()).expect("is there"));
+    let properties = BTreeMap::from([("k\"ey".to_string(), "välue\n".to_string())]);
+    assert!(state.set_namespace("é", &properties).expect("sets"));
+    assert!(!state.set_namespace("none", &properties).expect("no such"));
+    assert_eq!(state.namespace("é").expect("reads"), Some(properties));
+    assert_eq!(state.namespace("none").expect("reads"), None);
+    assert_eq!(state.remove_namespace("a").expect_err("has one below").kind(), Kind::Conflict);
+    assert!(state.remove_namespace("a\u{1f}b").expect("is empty"));
+    assert!(state.remove_namespace("a").expect("'a b' and 'a.b' are not below it"));
+    assert!(!state.remove_namespace("a").expect("is gone"));
+}
+
+fn pointers_move_all_or_none(state: &State) {
+    let pointer = |name: &str| state.pointer(Sort::Table, "n", name).expect("reads");
+    assert!(state.swap(&[move_of("t", None, "t0"), move_of("u", None, "u0")], None).expect("makes"));
+    assert!(!state.swap(&[move_of("v", None, "v0"), move_of("t", None, "t1")], None).expect("t is there"));
+    assert_eq!((pointer("t"), pointer("v")), (Some("t0".into()), None));
+    assert!(
+        !state.swap(&[move_of("u", Some("u0"), "u1"), move_of("t", Some("x"), "t1")], None).expect("t is not at x")
+    );
+    assert_eq!(pointer("u"), Some("u0".into()));
+    assert!(state.swap(&[move_of("u", Some("u0"), "u1"), move_of("t", Some("t0"), "t1")], None).expect("moves"));
+    assert_eq!((pointer("t"), pointer("u")), (Some("t1".into()), Some("u1".into())));
+    let orphan = Swap { namespace: "none".into(), ..move_of("t", None, "x") };
+    assert!(!state.swap(&[orphan], None).expect("there is no such namespace"));
+    assert_eq!(state.remove_namespace("n").expect_err("has tables").kind(), Kind::Conflict);
+}
+
+fn names_are_one_space_and_move(state: &State) {
+    let view = |name: &str| Swap { sort: Sort::View, ..move_of(name, None, "w0") };
+    assert!(!state.swap(&[view("t")], None).expect("a table has that name"));
+    assert!(state.swap(&[view("w")], None).expect("makes"));
+    let names = |sort| state.names(sort, "n").expect("lists");
+    assert_eq!((names(Sort::Table), names(Sort::View)), (vec!["t".to_string(), "u".into()], vec!["w".to_string()]));
+    assert_eq!(state.pointer(Sort::Table, "n", "w").expect("reads"), None);
+    assert_eq!(state.rename(Sort::Table, ("n", "t"), ("n", "w")).expect_err("taken").kind(), Kind::Exists);
+    assert_eq!(state.rename(Sort::Table, ("n", "t"), ("none", "t")).expect_err("no such").kind(), Kind::NotFound);
+    assert!(!state.rename(Sort::View, ("n", "t"), ("n", "x")).expect("t is no view"));
+    assert!(state.rename(Sort::Table, ("n", "t"), ("Z", "T")).expect("moves"));
+    assert_eq!(state.pointer(Sort::Table, "Z", "T").expect("reads"), Some("t1".into()));
+    assert!(!state.remove(Sort::View, "Z", "T").expect("is a table"));
+    assert!(state.remove(Sort::Table, "Z", "T").expect("removes"));
+    assert!(!state.remove(Sort::Table, "Z", "T").expect("is gone"));
+}
+
+fn an_answer_is_kept_with_what_it_answers(state: &State) {
+    let (key, request, body) = ("k".to_string(), vec![0, 1, 255], vec![0xff, 0]);
+    let kept = Kept { key, request, status: 200, body, kept_ms: 1 << 40 };
+    let pointer = || state.pointer(Sort::Table, "n", "u").expect("reads");
+    assert!(!state.swap(&[move_of("u", Some("x"), "y")], Some(&kept)).expect("u is not at x"));
+    assert!(
+        state.swap(&[move_of("u", Some("u1"), "u2")], Some(&kept)).expect("the answer was not kept with a failure")
+    );
+    assert!(!state.swap(&[move_of("u", Some("u2"), "u3")], Some(&kept)).expect("the key is taken"));
+    assert_eq!(pointer(), Some("u2".into()));
+    assert_eq!(state.answer("k").expect("reads"), Some(kept));
+    assert_eq!(state.answer("none").expect("reads"), None);
+}
+
+#[test]
+fn sqlite_keeps_the_state() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = Database::File(folder.path().join("catalog.db"));
+    suite(&State::open(&database).expect("opens"));
+    let again = State::open(&database).expect("opens again");
+    assert_eq!(again.pointer(Sort::Table, "n", "u").expect("reads"), Some("u2".into()));
+    suite(&State::open(&Database::Memory).expect("opens"));
+}
+
+#[test]
+fn postgresql_keeps_the_state_for_several() {
+    let server = PostgresServer::start();
+    let database = postgres(&server);
+    let first = State::open(&database).expect("opens");
+    suite(&first);
+    let second = State::open(&database).expect("opens beside it");
+    assert_eq!(second.pointer(Sort::Table, "n", "u").expect("reads"), Some("u2".into()));
+    assert_eq!(first.add_namespace("a\0", &BTreeMap::new()).expect_err("no text").kind(), Kind::Invalid);
+    no_move_is_lost_between_two(&first, &second);
+    an_unanswered_commit_is_settled(&server, &first);
+    what_lay_idle_and_died_is_replaced(&server, &first);
+    a_newer_schema_is_refused(&server, &database);
+}
+
+/// Each of eight threads moves one pointer from where it found it, on two states; as many moves as succeeded arrived.
+fn no_move_is_lost_between_two(first: &State, second: &State) {
+    assert!(first.swap(&[move_of("race", None, "0")], None).expect("makes"));
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let state = if n % 2 == 0 { first } else { second };
+            scope.spawn(move || {
+                let mut won = 0;
+                while won < 25 {
+                    let at = state.pointer(Sort::Table, "n", "race").expect("reads").expect("is there");
+                    let next = (at.parse::<u32>().expect("a number") + 1).to_string();
+                    won += u32::from(state.swap(&[move_of("race", Some(&at), &next)], None).expect("answers"));
+                }
+            });
+        }
+    });
+    assert_eq!(first.pointer(Sort::Table, "n", "race").expect("reads"), Some("200".into()));
+}
+
+/// A session whose COMMIT is still on its way holds the lock: settling waits for it, and then the outcome is seen.
+fn an_unanswered_commit_is_settled(server: &PostgresServer, state: &State) {
+    let connect = || ::postgres::Client::connect(&server.url(), ::postgres::NoTls).expect("connects");
+    let (mut lost, mut watching) = (connect(), connect());
+    lost.batch_execute(super::postgres::BEGIN).expect("begins");
+    lost.batch_execute("UPDATE tables SET metadata_location = 'late' WHERE name = 'race'").expect("moves");
+    std::thread::scope(|scope| {
+        let settled = scope.spawn(|| {
+            state.settle().expect("settles");
+            state.pointer(Sort::Table, "n", "race").expect("reads")
+        });
+        let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        while watching.query_one(waits, &[]).expect("answers").get::<_, i64>(0) == 0 {
+            assert!(!settled.is_finished(), "it did not wait");
+        }
+        lost.batch_execute("COMMIT").expect("commits");
+        assert_eq!(settled.join().expect("ends"), Some("late".into()));
+    });
+}
+
+fn what_lay_idle_and_died_is_replaced(server: &PostgresServer, state: &State) {
+    let mut admin = ::postgres::Client::connect(&server.url(), ::postgres::NoTls).expect("connects");
+    let kill = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'laked'";
+    let mut kill = || admin.query(kill, &[]).expect("kills").len();
+    assert!(kill() > 0);
+    assert!(state.swap(&[move_of("idle", None, "0")], None).expect("is done on a fresh connection"));
+    assert!(kill() > 0);
+    assert_eq!(state.pointer(Sort::Table, "n", "idle").expect("reads"), Some("0".into()));
+    // In the middle of a transaction it is an error, and nothing took effect.
+    let cut = state.transact(|session| {
+        session.execute("UPDATE tables SET metadata_location = 'cut' WHERE name = 'idle'", &[])?;
+        session.query("SELECT pg_terminate_backend(pg_backend_pid())", &[]).map(drop)
+    });
+    assert_eq!(cut.expect_err("is cut off").kind(), Kind::Unavailable);
+    state.settle().expect("settles");
+    assert_eq!(state.pointer(Sort::Table, "n", "idle").expect("reads"), Some("0".into()));
+}
+
+fn a_newer_schema_is_refused(server: &PostgresServer, database: &Database) {
+    let mut admin = ::postgres::Client::connect(&server.url(), ::postgres::NoTls).expect("connects");
+    admin.batch_execute("UPDATE schema_version SET version = 1000").expect("updates");
+    let refused = State::open(database).expect_err("is newer");
+    assert_eq!(refused.kind(), Kind::Invalid, "{refused}");
+}
+
+#[test]
+fn a_database_that_cannot_be_used_says_why() {
+    for (url, kind, words) in [
+        ("postgres://u@192.0.2.1/d", Kind::Invalid, "in the clear"),
+        ("postgres://u@/d?host=/nonexistent", Kind::Unavailable, "No such file"),
+        ("postgres://u@h/d?nonsense=1", Kind::Invalid, "URL cannot be read"),
+    ] {
+        let error = State::open(&url.parse().expect("a URL")).expect_err(url);
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
