@@ -31,7 +31,7 @@ impl Table {
     /// # Errors
     /// None today.
     pub fn json(&self) -> Result<Bytes> {
-        Ok(self.document.json().clone())
+        Ok(self.document.json())
     }
 }
 

@@ -49,12 +49,6 @@ pub(super) struct Known {
     kept: usize,
 }
 
-#[derive(Deserialize)]
-struct Refs {
-    #[serde(default)]
-    refs: HashMap<String, SnapshotReference>,
-}
-
 impl Known {
     /// Reads the current snapshot's manifest list.
     pub fn read(table: &Table, store: &Store) -> Result<Known> {
@@ -63,8 +57,7 @@ impl Known {
             None => Vec::new(),
             Some(snapshot) => read_list(store, snapshot.manifest_list(), metadata.format_version())?,
         };
-        let refs: Refs = serde_json::from_slice(&table.json()?).map_err(avro)?;
-        let retention = refs.refs.get(MAIN_BRANCH).map(|branch| branch.retention.clone());
+        let retention = table.refs.get(MAIN_BRANCH).map(|branch| branch.retention.clone());
         Ok(Known {
             metadata_location: table.metadata_location.clone(),
             manifests,

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use iceberg::spec::TableMetadata;
-use iceberg::{TableIdent, TableRequirement};
+use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
 use super::evolve::{Built, Moment, apply, check, refused};
 use super::gzip;
 use super::{Catalog, Inner, key};
-use crate::document::{Document, Refs, Said};
+use crate::document::{Document, Previous, Refs, Said};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
 use crate::state::{Sort, Swap};
@@ -78,13 +78,14 @@ impl Catalog {
         let after = match &before {
             Some(table) => {
                 let metadata = TableMetadata::clone(&table.metadata);
-                let moment = Moment::after(&metadata, self.now_ms());
+                let moment = Moment::after(&metadata, &updates, self.now_ms());
                 let builder = metadata.into_builder(Some(table.metadata_location.clone()));
                 apply(builder, &updates, table.refs.clone(), &moment)
             }
-            None => self.build_new(&ident, updates),
+            None => self.build_new(&ident, updates.clone()),
         };
-        self.next(ident.clone(), before, after.map_err(|error| refused(error, &ident))?, said, origin)
+        let built = after.map_err(|error| refused(error, &ident))?;
+        self.next(ident, before, built, &updates, said, origin)
     }
 
     pub(super) fn now_ms(&self) -> i64 {
@@ -96,6 +97,7 @@ impl Catalog {
         ident: TableIdent,
         before: Option<Arc<Table>>,
         built: Built,
+        updates: &[TableUpdate],
         said: &Said,
         origin: Origin,
     ) -> Result<Next> {
@@ -106,12 +108,9 @@ impl Catalog {
         }
         let number = before.as_ref().map_or(0, |table| hint::version(&table.metadata_location).map_or(0, |n| n + 1));
         let location = self.metadata_location(&after, number)?;
-        let document = Document::write(
-            &after,
-            &refs,
-            said,
-            before.as_ref().map(|table| (&table.document, table.metadata.as_ref())),
-        )?;
+        let previous =
+            before.as_ref().map(|table| Previous { document: &table.document, metadata: &table.metadata, updates });
+        let document = Document::write(&after, &refs, said, previous)?;
         Ok(Next { ident, before, after, refs, location, document })
     }
 
@@ -165,7 +164,7 @@ impl Catalog {
         let mut files = Vec::with_capacity(next.len() + companions.files.len());
         for next in next {
             let mut file = self.inner.store.stage(&next.location)?;
-            gzip::write(&mut file, next.document.json(), &next.location)?;
+            gzip::write(&mut file, &next.document, &next.location)?;
             files.push(file);
         }
         let announces = !companions.files.is_empty();

@@ -63,7 +63,7 @@ impl Catalog {
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let after = self.stage_table(ident, create)?;
         let built = Built { metadata: after, refs: Refs::new() };
-        let next = self.next(ident.clone(), None, built, said, origin)?;
+        let next = self.next(ident.clone(), None, built, &[], said, origin)?;
         match self.publish(vec![next], origin, &mut Companions::none()) {
             Outcome::Committed(mut tables) => {
                 tables.pop().ok_or_else(|| Error::new(Kind::Internal, "a commit without its table"))

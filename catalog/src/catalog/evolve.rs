@@ -28,28 +28,24 @@ pub(super) struct Moment {
     sequence_number: i64,
     version: FormatVersion,
     next_row_id: u64,
-    /// The builder refuses to remove a snapshot where the log does not fit the snapshots.
-    log_fits: bool,
+    tells: bool,
 }
 
 impl Moment {
     /// For a table that is being made.
     pub fn first(now_ms: i64, version: FormatVersion) -> Self {
-        Self { now_ms, sequence_number: 0, version, next_row_id: 0, log_fits: true }
+        Self { now_ms, sequence_number: 0, version, next_row_id: 0, tells: true }
     }
 
-    /// For a change of `metadata`.
-    pub fn after(metadata: &TableMetadata, now_ms: i64) -> Self {
-        let log = metadata.history();
-        let last = log.last();
-        let whole = log.iter().all(|entry| metadata.snapshot_by_id(entry.snapshot_id).is_some());
-        let current = metadata.current_snapshot_id();
+    /// For a change of `metadata` by `updates`.
+    pub fn after(metadata: &TableMetadata, updates: &[TableUpdate], now_ms: i64) -> Self {
+        let last = metadata.history().last();
         Self {
             now_ms: now_ms.max(metadata.last_updated_ms()).max(last.map_or(i64::MIN, |entry| entry.timestamp_ms)),
             sequence_number: metadata.last_sequence_number(),
             version: metadata.format_version(),
             next_row_id: metadata.next_row_id(),
-            log_fits: whole && (current.is_none() || current == last.map(|entry| entry.snapshot_id)),
+            tells: asks_for_time(updates) && log_fits(metadata),
         }
     }
 
@@ -69,6 +65,14 @@ impl Moment {
     }
 }
 
+/// The builder refuses to remove a snapshot where the log does not fit the snapshots.
+fn log_fits(metadata: &TableMetadata) -> bool {
+    let log = metadata.history();
+    let current = metadata.current_snapshot_id();
+    let fits = current.is_none() || current == log.last().map(|entry| entry.snapshot_id);
+    fits && log.iter().all(|entry| metadata.snapshot_by_id(entry.snapshot_id).is_some())
+}
+
 /// Whether the builder would look at the system's clock.
 fn asks_for_time(updates: &[TableUpdate]) -> bool {
     let telling = updates.iter().find_map(|update| match update {
@@ -86,7 +90,7 @@ pub(super) fn apply(
     refs: Refs,
     moment: &Moment,
 ) -> iceberg::Result<Built> {
-    let builder = if moment.log_fits && asks_for_time(updates) { moment.tell(builder)? } else { builder };
+    let builder = if moment.tells && asks_for_time(updates) { moment.tell(builder)? } else { builder };
     let builder = updates.iter().cloned().try_fold(builder, |builder, update| update.apply(builder))?;
     let metadata = builder.build()?.metadata;
     Ok(Built { refs: refs_after(refs, updates, &metadata), metadata })

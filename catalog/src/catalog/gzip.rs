@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use iceberg::spec::TableMetadata;
 
+use crate::document::Document;
 use crate::error::{Error, Kind, Result};
 
 const PROPERTY: &str = "write.metadata.compression-codec";
@@ -37,12 +38,12 @@ pub(super) fn is_asked(metadata: &TableMetadata) -> Result<bool> {
 ///
 /// # Errors
 /// Storage errors.
-pub(super) fn write(file: &mut impl Write, json: &[u8], location: &str) -> Result<()> {
+pub(super) fn write(file: &mut impl Write, document: &Document, location: &str) -> Result<()> {
     if !location.ends_with(".gz.metadata.json") {
-        return Ok(file.write_all(json)?);
+        return Ok(document.parts().try_for_each(|part| file.write_all(part))?);
     }
     let mut packed = GzEncoder::new(file, Compression::default());
-    packed.write_all(json)?;
+    document.parts().try_for_each(|part| packed.write_all(part))?;
     packed.finish()?;
     Ok(())
 }

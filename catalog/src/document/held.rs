@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use iceberg::spec::{
-    EncryptedKey, FormatVersion, MetadataLog, PartitionSpec, PartitionStatisticsFile, Schema, Snapshot, SnapshotLog,
-    SortOrder, StatisticsFile, TableMetadata,
+    EncryptedKey, FormatVersion, MetadataLog, PartitionSpec, PartitionStatisticsFile, Schema, SnapshotLog, SortOrder,
+    StatisticsFile, TableMetadata,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::blocks::Blocks;
 use super::overlay::is_strange;
 use super::piece::Piece;
 
@@ -23,6 +25,12 @@ pub struct Span<T> {
     pub end: usize,
 }
 
+impl<T> Clone for Span<T> {
+    fn clone(&self) -> Self {
+        Self { item: self.item.clone(), start: self.start, end: self.end }
+    }
+}
+
 /// The pieces of a document, and its strange fields.
 #[derive(Debug, Default)]
 pub struct Held {
@@ -30,7 +38,7 @@ pub struct Held {
     pub schemas: Vec<Span<Schema>>,
     pub specs: Vec<Span<PartitionSpec>>,
     pub orders: Vec<Span<SortOrder>>,
-    pub snapshots: Vec<Span<Snapshot>>,
+    pub snapshots: Blocks,
     /// Whole fields at the top.
     pub fields: BTreeMap<String, Box<RawValue>>,
     /// Fields of refs, by the ref's name.
@@ -79,7 +87,7 @@ impl Held {
     ///
     /// # Errors
     /// If it is no JSON object: then `metadata` is not from it.
-    pub fn find(json: &[u8], metadata: &TableMetadata) -> serde_json::Result<Held> {
+    pub fn find(json: &Bytes, metadata: &TableMetadata) -> serde_json::Result<Held> {
         let version = metadata.format_version();
         let top: BTreeMap<String, &RawValue> = serde_json::from_slice(json)?;
         let mut held = Held {
@@ -87,7 +95,7 @@ impl Held {
             schemas: spans(json, top.get("schemas"), metadata)?,
             specs: spans(json, top.get("partition-specs"), metadata)?,
             orders: spans(json, top.get("sort-orders"), metadata)?,
-            snapshots: spans(json, top.get("snapshots"), metadata)?,
+            snapshots: Blocks::of(json, spans(json, top.get("snapshots"), metadata)?),
             ..Held::default()
         };
         if let Some(refs) = top.get("refs") {

@@ -2,9 +2,9 @@
 //! `iceberg` crate has no place for.
 //!
 //! A commit adds one snapshot to thousands. The `iceberg` crate serialises by deep-cloning all of them, which makes a
-//! commit slower with each that came before. Here a [`Document`] knows where each schema's, spec's, order's and
-//! snapshot's text lies in it, and the next one copies those texts: such pieces never change, so the same `Arc` means
-//! the same text, down to its white space. What remains (logs, properties, refs) is small.
+//! commit slower with each that came before. Here a [`Document`] knows where each schema's, spec's and order's text lies
+//! in it, and the next one copies those texts: such pieces never change, so the same `Arc` means the same text, down to
+//! its white space. Snapshots' texts lie in [`blocks`] that documents share. What remains (logs, properties, refs) is small.
 //!
 //! Fields that the crate's types do not have are kept as they came: those of a piece with its text, those at the top
 //! and those of refs, logs, statistics and keys beside it ([`held`]), those of a request until its pieces are written
@@ -15,6 +15,7 @@
 //! The crate has no getter for refs, and forgets all but `main` in format 1, so they are kept beside the metadata
 //! ([`Refs`]) and follow the updates.
 
+mod blocks;
 pub mod foreign;
 mod held;
 mod overlay;
@@ -31,10 +32,11 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use iceberg::TableUpdate;
-use iceberg::spec::{MAIN_BRANCH, SnapshotReference, SnapshotRetention, TableMetadata};
+use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata};
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
+use blocks::Blocks;
 use held::Held;
 use write::Writer;
 
@@ -44,44 +46,86 @@ pub type Refs = BTreeMap<String, SnapshotReference>;
 /// The JSON text of a table's metadata.
 #[derive(Debug)]
 pub struct Document {
-    json: Bytes,
+    /// All of it, or, if this process wrote it, all up to the snapshots, whose texts are among what is held.
+    text: Bytes,
+    is_whole: bool,
     held: OnceLock<Held>,
+}
+
+/// What a document is written from.
+#[derive(Clone, Copy)]
+pub struct Previous<'a> {
+    /// The document before.
+    pub document: &'a Document,
+    /// Its metadata.
+    pub metadata: &'a TableMetadata,
+    /// What has been done since.
+    pub updates: &'a [TableUpdate],
+}
+
+impl Previous<'_> {
+    /// The snapshots that were added to so many, if none was removed.
+    fn only_adds<'m>(&self, before: usize, after: &'m TableMetadata) -> Option<Vec<&'m SnapshotRef>> {
+        let mut added = Vec::new();
+        for update in self.updates {
+            match update {
+                TableUpdate::AddSnapshot { snapshot } => added.push(after.snapshot_by_id(snapshot.snapshot_id())?),
+                TableUpdate::RemoveSnapshots { .. } => return None,
+                _ => {}
+            }
+        }
+        (before + added.len() == after.snapshots().len()).then_some(added)
+    }
 }
 
 impl Document {
     /// A document as it was read.
     pub fn read(json: Bytes) -> Self {
-        Self { json, held: OnceLock::new() }
+        Self { text: json, is_whole: true, held: OnceLock::new() }
+    }
+
+    /// The text, in parts.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let snapshots = self.held.get().filter(|_| !self.is_whole).map(|held| &held.snapshots);
+        let blocks = snapshots.into_iter().flat_map(Blocks::texts).enumerate();
+        let separated = blocks.flat_map(|(i, text)| [if i > 0 { &b","[..] } else { &[] }, text.as_ref()]);
+        let end: &[u8] = if self.is_whole { &[] } else { b"]}" };
+        std::iter::once(self.text.as_ref()).chain(separated).chain([end])
     }
 
     /// The text.
-    pub fn json(&self) -> &Bytes {
-        &self.json
+    pub fn json(&self) -> Bytes {
+        if self.is_whole {
+            return self.text.clone();
+        }
+        let mut json = Vec::with_capacity(self.len());
+        self.parts().for_each(|part| json.extend_from_slice(part));
+        json.into()
+    }
+
+    /// The text's length in bytes.
+    pub fn len(&self) -> usize {
+        self.parts().map(<[u8]>::len).sum()
     }
 
     /// Writes `metadata`, taking from `previous` what they share, and from `said` what is new and strange.
     ///
     /// # Errors
     /// `Internal` if something in it has no JSON form.
-    pub fn write(
-        metadata: &TableMetadata,
-        refs: &Refs,
-        said: &Said,
-        previous: Option<(&Document, &TableMetadata)>,
-    ) -> Result<Self> {
+    pub fn write(metadata: &TableMetadata, refs: &Refs, said: &Said, previous: Option<Previous<'_>>) -> Result<Self> {
         let previous = match previous {
-            Some((document, before)) => Some((document.json.as_ref(), document.held(before)?)),
+            Some(previous) => Some((previous, previous.document.held(previous.metadata)?)),
             None => None,
         };
-        let (json, held) = Writer::new(metadata, said, previous).write(refs)?;
-        Ok(Self { json, held: OnceLock::from(held) })
+        let (text, held) = Writer::new(metadata, said, previous).write(refs)?;
+        Ok(Self { text, is_whole: false, held: OnceLock::from(held) })
     }
 
     fn held(&self, metadata: &TableMetadata) -> Result<&Held> {
         if let Some(held) = self.held.get() {
             return Ok(held);
         }
-        let found = Held::find(&self.json, metadata)
+        let found = Held::find(&self.text, metadata)
             .map_err(|error| Error::new(Kind::Corrupt, "table metadata cannot be taken apart").because(error))?;
         Ok(self.held.get_or_init(|| found))
     }

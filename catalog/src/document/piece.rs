@@ -30,16 +30,20 @@ pub trait Piece: Sized {
     }
     /// Its JSON as far as the crate knows it.
     fn form(&self, version: FormatVersion) -> serde_json::Result<Vec<u8>>;
-    /// Where the pieces of a document lie.
-    fn spans(held: &Held) -> &[Span<Self>];
-    /// The same, to be filled.
-    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>>;
     /// What a request said of new ones.
     fn said(said: &Said) -> &[Value];
     /// Whether that was said of this one.
     fn is_meant(known: &Value, raw: &Value) -> bool {
         fits(known, raw)
     }
+}
+
+/// A piece of which there are few: a document knows where each lies in its text.
+pub trait Few: Piece {
+    /// Where the pieces of a document lie.
+    fn spans(held: &Held) -> &[Span<Self>];
+    /// The same, to be filled.
+    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>>;
 }
 
 fn narrow(id: i64) -> i32 {
@@ -79,16 +83,18 @@ impl Piece for Schema {
         serde_json::to_vec(self)
     }
 
+    fn said(said: &Said) -> &[Value] {
+        &said.schemas
+    }
+}
+
+impl Few for Schema {
     fn spans(held: &Held) -> &[Span<Self>] {
         &held.schemas
     }
 
     fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
         &mut held.schemas
-    }
-
-    fn said(said: &Said) -> &[Value] {
-        &said.schemas
     }
 }
 
@@ -124,16 +130,18 @@ impl Piece for PartitionSpec {
         serde_json::to_vec(self)
     }
 
+    fn said(said: &Said) -> &[Value] {
+        &said.specs
+    }
+}
+
+impl Few for PartitionSpec {
     fn spans(held: &Held) -> &[Span<Self>] {
         &held.specs
     }
 
     fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
         &mut held.specs
-    }
-
-    fn said(said: &Said) -> &[Value] {
-        &said.specs
     }
 }
 
@@ -169,16 +177,18 @@ impl Piece for SortOrder {
         serde_json::to_vec(self)
     }
 
+    fn said(said: &Said) -> &[Value] {
+        &said.orders
+    }
+}
+
+impl Few for SortOrder {
     fn spans(held: &Held) -> &[Span<Self>] {
         &held.orders
     }
 
     fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
         &mut held.orders
-    }
-
-    fn said(said: &Said) -> &[Value] {
-        &said.orders
     }
 }
 
@@ -216,14 +226,6 @@ impl Piece for Snapshot {
 
     fn form(&self, version: FormatVersion) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&SnapshotForm::of(self, version))
-    }
-
-    fn spans(held: &Held) -> &[Span<Self>] {
-        &held.snapshots
-    }
-
-    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
-        &mut held.snapshots
     }
 
     fn said(said: &Said) -> &[Value] {

@@ -1,7 +1,6 @@
 //! What is written is what the metadata says, whatever was copied.
 
 use super::*;
-use crate::document::piece::Piece;
 use iceberg::spec::{
     FormatVersion, NestedField, Operation, PrimitiveType, Schema, Snapshot, SortOrder, Summary, TableMetadataBuilder,
     Type, UnboundPartitionSpec,
@@ -59,11 +58,47 @@ fn documents_say_what_the_metadata_is() {
         let built = builder.and_then(TableMetadataBuilder::build).expect("builds");
         refs = refs_after(refs, &updates, &built.metadata);
         metadata = built.metadata;
-        document = Document::write(&metadata, &refs, &Said::default(), Some((&document, &before))).expect("writes");
-        let parsed: TableMetadata = serde_json::from_slice(document.json()).expect("parses");
+        document = Document::write(
+            &metadata,
+            &refs,
+            &Said::default(),
+            Some(Previous { document: &document, metadata: &before, updates: &updates }),
+        )
+        .expect("writes");
+        let parsed: TableMetadata = serde_json::from_slice(&document.json()).expect("parses");
         assert_eq!(parsed, metadata);
-        assert_eq!(refs_of(document.json(), &metadata).expect("reads"), refs);
+        assert_eq!(refs_of(&document.json(), &metadata).expect("reads"), refs);
     }
     assert_eq!(refs.keys().collect::<Vec<_>>(), ["main"]);
-    assert_eq!(Snapshot::spans(document.held(&metadata).expect("is taken apart")).len(), 5);
+    assert_eq!(document.held(&metadata).expect("is taken apart").snapshots.len(), 5);
+}
+
+/// What a commit leaves as it was is shared, not copied; what a removal leaves of a block is written again.
+#[test]
+fn blocks_of_snapshots_are_shared() {
+    let base = empty().last_updated_ms();
+    let (mut metadata, mut document) = (empty(), None::<Document>);
+    let mut step = |updates: Vec<TableUpdate>| {
+        let before = metadata.clone();
+        let builder = before.clone().into_builder(Some("file:///t/metadata/x.metadata.json".into()));
+        let builder = updates.iter().cloned().try_fold(builder, |builder, update| update.apply(builder));
+        metadata = builder.and_then(TableMetadataBuilder::build).expect("builds").metadata;
+        let previous = document.as_ref().map(|document| Previous { document, metadata: &before, updates: &updates });
+        let next = Document::write(&metadata, &Refs::new(), &Said::default(), previous).expect("writes");
+        let blocks: Vec<*const u8> =
+            next.held(&metadata).expect("held").snapshots.texts().map(|text| text.as_ptr()).collect();
+        document = Some(next);
+        blocks
+    };
+    let mut all = step(add(1, "main", base));
+    for id in 2..=2000 {
+        let before = std::mem::replace(&mut all, step(add(id, "main", base)));
+        assert!(all.starts_with(&before[..before.len() - 1]), "snapshot {id}");
+    }
+    assert!(all.len() >= 4, "{}", all.len());
+    let after = step(vec![TableUpdate::RemoveSnapshots { snapshot_ids: vec![3] }]);
+    assert!(after.ends_with(&all[1..]), "only the first block is new");
+    assert!(!after.contains(&all[0]));
+    let parsed: TableMetadata = serde_json::from_slice(&document.expect("written").json()).expect("parses");
+    assert_eq!(parsed, metadata);
 }

@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use iceberg::spec::{FormatVersion, PartitionSpec, Schema, Snapshot, SortOrder, TableMetadata};
+use iceberg::spec::{FormatVersion, PartitionSpec, Schema, Snapshot, SnapshotRef, SortOrder, TableMetadata};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Refs;
+use super::blocks::Blocks;
 use super::held::{Held, REF, Span, writes};
 use super::overlay::overlay;
-use super::piece::Piece;
+use super::piece::{Few, Piece};
 use super::said::Said;
+use super::{Previous, Refs};
 use crate::error::{Error, Kind, Result};
 
 /// A document that is being written.
@@ -20,7 +21,7 @@ pub struct Writer<'a> {
     json: Vec<u8>,
     metadata: &'a TableMetadata,
     said: &'a Said,
-    previous: Option<(&'a [u8], &'a Held)>,
+    previous: Option<(Previous<'a>, &'a Held)>,
     held: Held,
 }
 
@@ -29,20 +30,18 @@ pub fn unserialisable(error: serde_json::Error) -> Error {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(metadata: &'a TableMetadata, said: &'a Said, previous: Option<(&'a [u8], &'a Held)>) -> Self {
-        let expected = previous.map_or(0, |(json, _)| json.len());
+    pub fn new(metadata: &'a TableMetadata, said: &'a Said, previous: Option<(Previous<'a>, &'a Held)>) -> Self {
         let held = Held { version: Some(metadata.format_version()), ..Held::default() };
-        Self { json: Vec::with_capacity(expected + 8192), metadata, said, previous, held }
+        Self { json: Vec::with_capacity(8192), metadata, said, previous, held }
     }
 
-    /// Writes it all.
+    /// Writes all but the snapshots, whose texts are in what is held, and the two brackets after them.
     ///
     /// # Errors
     /// `Internal` if something in it has no JSON form.
     pub fn write(mut self, refs: &Refs) -> Result<(Bytes, Held)> {
         self.json.push(b'{');
         self.write_head().and_then(|()| self.write_rest(refs)).map_err(unserialisable)?;
-        self.json.push(b'}');
         Ok((self.json.into(), self.held))
     }
 
@@ -78,7 +77,7 @@ impl<'a> Writer<'a> {
         self.field("partition-spec", &spec.and_then(|spec| spec.get("fields").cloned()))
     }
 
-    fn text_of<T: Piece>(&self, id: i64) -> serde_json::Result<Option<Value>> {
+    fn text_of<T: Few>(&self, id: i64) -> serde_json::Result<Option<Value>> {
         let found = T::spans(&self.held).iter().find(|span| span.item.id() == id);
         found.map(|span| serde_json::from_slice(&self.json[span.start..span.end])).transpose()
     }
@@ -105,7 +104,7 @@ impl<'a> Writer<'a> {
             }
         }
         self.strange_fields()?;
-        self.pieces::<Snapshot>()
+        self.snapshots()
     }
 
     fn key(&mut self, name: &str) -> serde_json::Result<()> {
@@ -188,13 +187,13 @@ impl<'a> Writer<'a> {
         self.field(name, &all)
     }
 
-    /// A list of pieces: those that are as they were are copied, whole runs at a time; then the new ones.
-    fn pieces<T: Piece>(&mut self) -> serde_json::Result<()> {
+    /// The pieces of which there are few: those that are as they were are copied, whole runs at a time; then the new
+    /// ones.
+    fn pieces<T: Few>(&mut self) -> serde_json::Result<()> {
         self.key(T::FIELD)?;
         self.json.push(b'[');
-        let same_version = |held: &Held| held.version == Some(self.metadata.format_version());
-        if let Some((text, previous)) = self.previous.filter(|(_, previous)| same_version(previous)) {
-            self.copy::<T>(text, previous);
+        if let Some((previous, held)) = self.previous.filter(|(_, held)| self.is_same_version(held)) {
+            self.copy::<T>(&previous.document.text, held);
         }
         if T::spans(&self.held).len() < T::count(self.metadata) {
             self.add_new::<T>()?;
@@ -203,7 +202,40 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn copy<T: Piece>(&mut self, text: &[u8], previous: &Held) {
+    fn is_same_version(&self, held: &Held) -> bool {
+        held.version == Some(self.metadata.format_version())
+    }
+
+    /// The snapshots, which come last: the text ends with the bracket that opens their list.
+    fn snapshots(&mut self) -> serde_json::Result<()> {
+        self.key(Snapshot::FIELD)?;
+        self.json.push(b'[');
+        let metadata = self.metadata;
+        let (mut kept, fresh) = match self.previous.filter(|(_, held)| self.is_same_version(held)) {
+            Some((previous, held)) => match previous.only_adds(held.snapshots.len(), metadata) {
+                Some(fresh) => (held.snapshots.clone(), fresh),
+                None => self.compared(held.snapshots.kept_in(metadata)),
+            },
+            None => self.compared(Blocks::default()),
+        };
+        for snapshot in fresh {
+            let old = self.previous.and_then(|(_, held)| held.snapshots.text_of(snapshot));
+            kept.push(snapshot.clone(), &self.new_text::<Snapshot>(snapshot, old)?);
+        }
+        self.held.snapshots = kept;
+        Ok(())
+    }
+
+    /// What is kept, and what of the metadata is not in it.
+    fn compared(&self, kept: Blocks) -> (Blocks, Vec<&'a SnapshotRef>) {
+        let written = kept.ids();
+        let mut fresh = Snapshot::all(self.metadata);
+        fresh.retain(|snapshot| !written.contains(&snapshot.snapshot_id()));
+        fresh.sort_by_key(|snapshot| snapshot.rank());
+        (kept, fresh)
+    }
+
+    fn copy<T: Few>(&mut self, text: &[u8], previous: &Held) {
         let metadata = self.metadata;
         let is_kept =
             |span: &Span<T>| T::by_id(metadata, span.item.id()).is_some_and(|held| Arc::ptr_eq(held, &span.item));
@@ -224,13 +256,17 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn add_new<T: Piece>(&mut self) -> serde_json::Result<()> {
+    fn add_new<T: Few>(&mut self) -> serde_json::Result<()> {
         let written: HashSet<i64> = T::spans(&self.held).iter().map(|span| span.item.id()).collect();
         let mut fresh = T::all(self.metadata);
         fresh.retain(|piece| !written.contains(&piece.id()));
         fresh.sort_by_key(|piece| piece.rank());
         for piece in fresh {
-            let text = self.new_text::<T>(piece)?;
+            let old = self.previous.and_then(|(previous, held)| {
+                let span = T::spans(held).iter().find(|span| Arc::ptr_eq(&span.item, piece))?;
+                Some(&previous.document.text[span.start..span.end])
+            });
+            let text = self.new_text::<T>(piece, old)?;
             self.comma();
             let start = self.json.len();
             self.json.extend_from_slice(&text);
@@ -241,12 +277,8 @@ impl<'a> Writer<'a> {
 
     /// A piece, with what is known of it beyond the crate's type: from its text, if another version of the format makes
     /// it written anew, or from the request that brings it.
-    fn new_text<T: Piece>(&self, piece: &Arc<T>) -> serde_json::Result<Vec<u8>> {
+    fn new_text<T: Piece>(&self, piece: &Arc<T>, old: Option<&[u8]>) -> serde_json::Result<Vec<u8>> {
         let text = piece.form(self.metadata.format_version())?;
-        let old = self.previous.and_then(|(json, previous)| {
-            let span = T::spans(previous).iter().find(|span| Arc::ptr_eq(&span.item, piece))?;
-            Some(&json[span.start..span.end])
-        });
         let said = T::said(self.said);
         if old.is_none() && said.is_empty() {
             return Ok(text);

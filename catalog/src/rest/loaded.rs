@@ -42,16 +42,15 @@ pub fn loaded(table: &Table, snapshots: Snapshots, held: Option<&str>) -> Answer
     if held.is_some_and(|held| held == "*" || held.split(',').any(|one| one.trim() == etag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let metadata = match snapshots {
-        Snapshots::All => table.json()?,
-        Snapshots::Refs => referenced(table)?,
-    };
     let location = serde_json::to_string(&table.metadata_location).map_err(unserialisable)?;
-    let mut body = Vec::with_capacity(metadata.len() + location.len() + 64);
+    let mut body = Vec::with_capacity(table.document.len() + location.len() + 64);
     body.extend_from_slice(b"{\"metadata-location\":");
     body.extend_from_slice(location.as_bytes());
     body.extend_from_slice(b",\"metadata\":");
-    body.extend_from_slice(&metadata);
+    match snapshots {
+        Snapshots::All => table.document.parts().for_each(|part| body.extend_from_slice(part)),
+        Snapshots::Refs => body.extend_from_slice(&referenced(table)?),
+    }
     body.extend_from_slice(b",\"config\":{}}");
     let headers = [(header::CONTENT_TYPE, "application/json".to_string()), (header::ETAG, etag)];
     Ok((headers, Body::from(body)).into_response())
