@@ -16,12 +16,11 @@ use futures::executor::block_on;
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, SnapshotReference,
+    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef, SchemaRef,
     SnapshotRetention, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use laked_catalog::Table;
 use laked_catalog::store::Store;
-use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
 

@@ -40,10 +40,10 @@ pub(super) fn is_asked(metadata: &TableMetadata) -> Result<bool> {
 /// Storage errors.
 pub(super) fn write(file: &mut impl Write, document: &Document, location: &str) -> Result<()> {
     if !location.ends_with(".gz.metadata.json") {
-        return Ok(document.parts().try_for_each(|part| file.write_all(part))?);
+        return Ok(document.write_to(file)?);
     }
     let mut packed = GzEncoder::new(file, Compression::default());
-    document.parts().try_for_each(|part| packed.write_all(part))?;
+    document.write_to(&mut packed)?;
     packed.finish()?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the seam the ban points to")]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -20,6 +20,10 @@ struct OsFile(File);
 impl Write for OsFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(parts)
     }
 
     fn flush(&mut self) -> io::Result<()> {

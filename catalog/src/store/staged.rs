@@ -1,6 +1,6 @@
 //! A file on its way: written under a temporary name, invisible until it is published.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -106,6 +106,15 @@ impl Write for Staged {
             return Err(io::Error::other("the staged file is closed"));
         };
         let written = file.write(bytes)?;
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Some(file) = &mut self.file else {
+            return Err(io::Error::other("the staged file is closed"));
+        };
+        let written = file.write_vectored(parts)?;
         self.written += written as u64;
         Ok(written)
     }
