@@ -16,8 +16,8 @@ use futures::executor::block_on;
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef, SchemaRef,
-    SnapshotRetention, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, SnapshotRetention,
+    TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use laked_catalog::Table;
 use laked_catalog::store::Store;

@@ -52,8 +52,10 @@ impl Trace {
         Trace(calls.into_iter().skip(first).take(answer + 1 - first).collect())
     }
 
+    /// A write of several buffers is a write.
     fn named<'a>(&'a self, name: &'a str, of: &'a str) -> impl Iterator<Item = &'a Call> {
-        self.0.iter().filter(move |call| call.name == name && call.arguments.contains(of))
+        let is_it = move |call: &Call| call.name == name || name == "write" && call.name == "writev";
+        self.0.iter().filter(move |call| is_it(call) && call.arguments.contains(of))
     }
 
     /// When the last call of this name on this file was over.
