@@ -40,8 +40,9 @@ bench: build venv ## Measure against PyIceberg and DuckDB. ARGS="--users 500" fo
 test-catalog: build ## Run the Iceberg REST Compatibility Kit. Needs Maven and Java 17 or newer.
 	$(PYTHON) tests/catalog/rck/run.py $(ARGS)
 
-readers: build venv ## Read a lake with Trino. Needs Maven and Java 22 or newer.
-	$(VENV)/bin/python tests/readers/trino.py
+readers: build venv ## Trino, Spark, PyIceberg and DuckDB on one lake. Needs Maven, Java 17 and Java 22 or newer.
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-readers.txt
+	$(VENV)/bin/python tests/readers/everywhere.py $(ARGS)
 
 duckdb: ## Fetch libduckdb into .duckdb/lib, unless DUCKDB_LIB_DIR is set or FEATURES=bundled.
 	@$(if $(filter bundled,$(FEATURES)),mkdir -p .duckdb/lib,.ci/duckdb)

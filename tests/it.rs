@@ -1,5 +1,6 @@
 //! The one integration binary: a list of its modules.
 
+mod contracts;
 mod doors;
 mod faults;
 mod inbox;

@@ -3,6 +3,7 @@
 //! Standard output is data, standard error is talk. Exit codes: 0 done, 1 failed, 2 the request or the configuration is
 //! wrong and nothing was changed.
 
+mod audit;
 pub mod contract;
 pub mod demo;
 mod doctor;
@@ -124,10 +125,13 @@ enum Contract {
         /// The file to look at.
         file: PathBuf,
     },
+    /// Look for rows that break a table's contract: foreign engines write unchecked. Exit code 1 if there are any.
+    #[command(after_help = "Example:\n  lakectl contract audit glucose.cgm_readings --output json")]
+    Audit(audit::Audit),
 }
 
 impl Contract {
-    fn run(self) -> Result<()> {
+    fn run(self, source: &Source, form: Output) -> Result<()> {
         match self {
             Contract::Check { files } => {
                 let (report, good) = contract::check(&files);
@@ -135,6 +139,7 @@ impl Contract {
                 if good { Ok(()) } else { Err(Error::new(Kind::Invalid, "a contract is not valid; see above")) }
             }
             Contract::New { table, file } => output::line(contract::new(&table, &file)?.trim_end()),
+            Contract::Audit(verb) => verb.run(source, form),
         }
     }
 }
@@ -177,7 +182,7 @@ impl Lakectl {
             Verb::Explain(verb) => verb.run(&place.source(), place.output),
             Verb::Ingest(verb) => verb.run(&place.source(), place.output),
             Verb::Quarantine(verb) => verb.run(&place.source(), place.output),
-            Verb::Contract(verb) => verb.run(),
+            Verb::Contract(verb) => verb.run(&place.source(), place.output),
             Verb::Sample(verb) => verb.run(),
             Verb::Demo(verb) => verb.run(),
             Verb::Doctor(verb) => verb.run(&place.source(), place.output),
@@ -207,6 +212,7 @@ mod tests {
             "quarantine replay n.t --dry-run",
             "contract check f",
             "contract new n.t f",
+            "contract audit n.t --at 1 --samples 2 --output json",
             "sample cgm --users 2 -o f",
             "sample broker_tx",
             "sample prices",

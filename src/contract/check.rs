@@ -46,8 +46,14 @@ impl Contract {
     /// not, whatever the schema says; columns are found by name. A column that is missing, or of another type, breaks
     /// `missing` (if required) or `type` in every row.
     pub fn check(&self, batch: &RecordBatch) -> Verdict {
+        let fields: Vec<&Field> = self.fields().iter().collect();
+        self.check_some(&fields, batch)
+    }
+
+    /// The same for some of the contract's fields: those a reader of other rows has.
+    pub fn check_some(&self, fields: &[&Field], batch: &RecordBatch) -> Verdict {
         let mut verdict = Verdict::default();
-        for (index, field) in self.fields().iter().enumerate() {
+        for (index, field) in fields.iter().enumerate() {
             match column(batch, index, &field.name) {
                 Some(array) => check_column(field, array, &mut verdict),
                 None if field.required => {

@@ -20,6 +20,11 @@ pub enum Difference {
         /// The column's name in the table, where it is known to have been renamed.
         renamed: Option<String>,
     },
+    /// A change puts another column of that name in its place: the values so far are gone.
+    Replaced {
+        /// The field.
+        field: String,
+    },
     /// The table has the column, the contract has no such field.
     Extra {
         /// The column.
@@ -67,6 +72,7 @@ impl fmt::Display for Difference {
         match self {
             Difference::Absent { field, renamed: None } => write!(f, "`{field}` is not in the table"),
             Difference::Absent { field, renamed: Some(to) } => write!(f, "`{field}` is named `{to}` in the table"),
+            Difference::Replaced { field } => write!(f, "`{field}` is another column than before, without its values"),
             Difference::Extra { field, required: false } => write!(f, "`{field}` is not in the contract"),
             Difference::Extra { field, required: true } => {
                 write!(f, "`{field}` is not in the contract, and is required: ingestion could not fill it")
@@ -155,7 +161,7 @@ pub fn judge(contract: &Contract, before: Option<&TableMetadata>, after: &TableM
         return Judgement::Warn(message);
     }
     let relax = format!("{message}. (`{}` = warn or off on the table relaxes this.)", property::ENFORCE);
-    Judgement::Refuse(Error::new(Kind::Forbidden, relax))
+    Judgement::Refuse(Error::new(Kind::Forbidden, relax).with("contract", contract.id()))
 }
 
 /// The differences that break the contract and that `before` did not have.
@@ -168,6 +174,11 @@ fn broken(contract: &Contract, before: Option<&Schema>, after: &Schema) -> Vec<D
         let id = before.and_then(|before| before.field_id_by_name(field));
         *renamed = id.and_then(|id| after.name_by_field_id(id)).map(str::to_owned);
     }
+    let replaced = contract.fields().iter().map(|field| &field.name).filter(|name| {
+        let id = |schema: &Schema| schema.field_id_by_name(name);
+        before.and_then(id).zip(id(after)).is_some_and(|(before, after)| before != after)
+    });
+    broken.extend(replaced.map(|name| Difference::Replaced { field: name.clone() }));
     broken
 }
 
@@ -179,6 +190,9 @@ fn instead(contract: &Contract, difference: &Difference) -> String {
     match difference {
         Difference::Absent { field, renamed: None } => change(&format!("remove `{field}`")),
         Difference::Absent { field, renamed: Some(to) } => change(&format!("rename `{field}` to `{to}`")),
+        Difference::Replaced { field } => {
+            format!("keep the column, or give the new one another name than `{field}`")
+        }
         Difference::Type { field, table, .. } => change(&format!("make `{field}` {table}")),
         Difference::Optional { field } => change(&format!("take `required` from `{field}`")),
         Difference::Required { field } => change(&format!("make `{field}` required")),

@@ -154,6 +154,9 @@ impl Pending {
     /// Takes accepted rows, held to a contract that [`Pending::suits`].
     pub fn rows(&mut self, batch: RecordBatch, contract: &str) -> Result<()> {
         self.begin();
+        if self.contract.is_none() {
+            self.follow();
+        }
         self.contract.get_or_insert_with(|| contract.to_owned());
         if batch.num_rows() == 0 {
             return Ok(());
@@ -168,6 +171,19 @@ impl Pending {
         self.joining_bytes += batch.get_array_memory_size();
         self.joining.push(batch);
         if self.joining_rows >= JOIN_ROWS || self.joining_bytes >= JOIN_BYTES { self.join() } else { Ok(()) }
+    }
+
+    /// Before the first row: an engine may have changed the table's layout since the last commit, and rows are laid out
+    /// as the table says now. Whatever cannot be read here, the commit will find and tell.
+    fn follow(&mut self) {
+        let Ok(table) = self.stages.catalog.load(&self.stages.ident) else { return };
+        if table.metadata_location == self.data.table.metadata_location {
+            return;
+        }
+        if let Ok(side) = self.stages.side(&self.stages.ident, self.lane) {
+            // The mark stays the one this commit began from: where the table's has moved, the commit must fail.
+            self.data = Side { from: self.data.from, ..side };
+        }
     }
 
     /// Takes refused records.

@@ -11,7 +11,7 @@ use arrow::record_batch::RecordBatch;
 use duckdb::Connection;
 use iceberg::TableIdent;
 use iceberg::spec::{SnapshotRef, TableMetadata};
-use laked_catalog::plan::{plan, read_schema};
+use laked_catalog::plan::{Predicate, plan, read_schema};
 use laked_catalog::store::Store;
 use laked_catalog::system::System;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::answer;
 pub use super::answer::Form;
 use super::pushdown::{Mention, mentions, predicate};
-use super::relation::{Reading, identifier, select, text};
+use super::relation::{Reading, identifier, select, select_located, text};
 use super::source::Source;
 use crate::error::{Error, Kind, Result};
 
@@ -88,7 +88,7 @@ fn failed(error: duckdb::Error) -> Error {
 /// `Invalid` with DuckDB's words; `NotFound` for a table that is not there; storage and output errors.
 pub fn query(source: &Source, sql: &str, at: &At, form: Form, out: &mut dyn Write) -> Result<()> {
     let scratch = tempfile::tempdir()?;
-    let connection = open(scratch.path())?;
+    let connection = open(scratch.path(), MEMORY)?;
     let store = Store::read_only(System::real());
     for (ident, mentions) in mentions(&parsed(&connection, sql)?) {
         let view = view(source, &store, &ident, &mentions, at, scratch.path())?;
@@ -101,11 +101,39 @@ pub fn query(source: &Source, sql: &str, at: &At, form: Form, out: &mut dyn Writ
     answer::write(&schema, std::iter::from_fn(step), form, out)
 }
 
-fn open(scratch: &Path) -> Result<Connection> {
+/// Gives the live rows of a snapshot batch by batch: some columns, then the path of the file and the row's number in it
+/// (from 0). Nothing else is read of a file, and no more than a batch is held beside DuckDB's `memory`, as `512MB`.
+///
+/// # Errors
+/// Those of `each`; `Invalid` for files that cannot be read here; storage errors.
+pub fn rows(
+    metadata: &TableMetadata,
+    snapshot: Option<&SnapshotRef>,
+    columns: &[&str],
+    memory: &str,
+    each: &mut dyn FnMut(&RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let store = Store::read_only(System::real());
+    let plan = plan(&store, metadata, snapshot, &Predicate::True, false)?;
+    if plan.files.is_empty() {
+        return Ok(());
+    }
+    let scratch = tempfile::tempdir()?;
+    let connection = open(scratch.path(), memory)?;
+    let reading = Reading { metadata, store: &store, scratch: scratch.path() };
+    let mut statement = connection.prepare(&select_located(&plan, &reading, columns)?).map_err(failed)?;
+    drop(statement.stream_arrow([]).map_err(failed)?);
+    while let Some(batch) = statement.step().map_err(failed)? {
+        each(&RecordBatch::from(&batch))?;
+    }
+    Ok(())
+}
+
+fn open(scratch: &Path, memory: &str) -> Result<Connection> {
     let connection = Connection::open_in_memory().map_err(failed)?;
     let folder = text(&scratch.to_string_lossy());
     let settings = format!(
-        "SET memory_limit='{MEMORY}'; SET temp_directory={folder}; SET TimeZone='UTC'; \
+        "SET memory_limit='{memory}'; SET temp_directory={folder}; SET TimeZone='UTC'; \
          SET autoinstall_known_extensions=false; SET preserve_insertion_order=false;"
     );
     connection.execute_batch(&settings).map_err(failed)?;

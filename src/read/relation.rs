@@ -39,6 +39,23 @@ pub struct Reading<'a> {
 /// `Invalid` for what cannot be read here: files that are not Parquet or not on this machine; `Corrupt` for a broken
 /// deletion vector; storage errors.
 pub fn select(plan: &Plan, reading: &Reading<'_>) -> Result<String> {
+    let fields = plan.schema.as_struct().fields().iter();
+    let wanted: Vec<String> = fields.map(|field| format!("d.{}", identifier(&field.name))).collect();
+    select_of(plan, reading, &wanted, false)
+}
+
+/// The SELECT that gives some columns of the planned rows, then the path of the file a row is in and its number there,
+/// from 0.
+///
+/// # Errors
+/// As [`select`].
+pub fn select_located(plan: &Plan, reading: &Reading<'_>, columns: &[&str]) -> Result<String> {
+    let named = columns.iter().map(|name| format!("d.{}", identifier(name)));
+    let place = [format!("d.{FILE}"), "d.file_row_number".to_string()];
+    select_of(plan, reading, &named.chain(place).collect::<Vec<_>>(), true)
+}
+
+fn select_of(plan: &Plan, reading: &Reading<'_>, wanted: &[String], located: bool) -> Result<String> {
     let files: Vec<&PlannedFile> = plan.left().collect();
     if files.is_empty() {
         return Ok(nothing(&plan.schema));
@@ -46,9 +63,8 @@ pub fn select(plan: &Plan, reading: &Reading<'_>) -> Result<String> {
     let deletes = Deletes::of(plan, &files, reading)?;
     let mut columns =
         Columns { fields: plan.schema.as_struct().fields().to_vec(), filled: defaults::initial(&plan.schema)? };
-    let wanted: Vec<String> = columns.fields.iter().map(|field| format!("d.{}", identifier(&field.name))).collect();
     columns.fields.extend(deletes.dropped_keys(plan, reading.metadata)?);
-    let rows = rows(plan, &files, &columns, reading, !deletes.is_empty())?;
+    let rows = rows(plan, &files, &columns, reading, located || !deletes.is_empty())?;
     let select = format!("SELECT {} FROM {rows} d", wanted.join(", "));
     if deletes.is_empty() {
         return Ok(select);

@@ -13,3 +13,9 @@ def connect():
         path = folder / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
         connection.execute(f"LOAD '{path}'")
     return connection
+
+
+def attach(connection, url, token=None):
+    """Attaches a daemon's catalog as `lake`."""
+    login = f"TOKEN '{token}'" if token else "AUTHORIZATION_TYPE 'none'"
+    connection.execute(f"ATTACH '' AS lake (TYPE ICEBERG, ENDPOINT '{url}', {login})")

@@ -9,6 +9,7 @@ use std::io::{Read, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use crate::contracts::Shop;
 use crate::kit::daemon::{Daemon, lakectl, post};
 
 /// Records of a request; every commit holds whole requests, so that a reader sees only multiples of it.
@@ -92,4 +93,14 @@ fn duckdb_reads_the_folder_while_rows_come_in() {
 #[test]
 fn pyiceberg_reads_while_rows_come_in() {
     read_while_written("pyiceberg_rest.py", |daemon, _| vec![daemon.url.clone()]);
+}
+
+/// Counted in commits; `make readers` has them write for two minutes, and Trino with them.
+#[test]
+fn pyiceberg_duckdb_and_laked_write_one_table_at_once() {
+    let shop = Shop::open();
+    let said = shop.run("readers/writers.py", &["--commits", "12"]);
+    let _ = std::io::stderr().write_all(said.as_bytes());
+    assert!(said.contains("180 rows in"), "{said}");
+    assert!(shop.daemon.stop());
 }

@@ -30,6 +30,8 @@ impl From<Error> for Failure {
             Kind::NotFound if error.concerns("plan-task") => (StatusCode::NOT_FOUND, "NoSuchPlanTaskException"),
             Kind::NotFound => (StatusCode::NOT_FOUND, "NoSuchTableException"),
             Kind::Exists => (StatusCode::CONFLICT, "AlreadyExistsException"),
+            // It is the change that conflicts, with what the table promises; who asks may make others.
+            Kind::Forbidden if error.concerns("contract") => (StatusCode::CONFLICT, "CommitFailedException"),
             Kind::Forbidden => (StatusCode::FORBIDDEN, "ForbiddenException"),
             Kind::Conflict if error.message().contains("not empty") => {
                 (StatusCode::CONFLICT, "NamespaceNotEmptyException")
