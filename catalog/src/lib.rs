@@ -3,6 +3,7 @@
 //! This crate knows nothing of ingestion, contracts or maintenance: it also runs alone. The daemon plugs its rules in
 //! through [`Guard`], and shares [`store`] and [`system`].
 
+pub mod access;
 mod catalog;
 mod document;
 pub mod error;

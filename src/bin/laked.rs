@@ -43,6 +43,9 @@ struct Flags {
     /// error, warn, info, debug, or a filter [default: info]
     #[arg(long)]
     log_level: Option<String>,
+    /// Listen beyond this machine without TLS
+    #[arg(long)]
+    insecure: bool,
     /// Resolve the settings, print them, and stop
     #[arg(long)]
     print_config: bool,
@@ -98,6 +101,7 @@ fn settings(flags: &Flags) -> Result<Settings> {
         LogFormat::Text => "text".to_owned(),
         LogFormat::Json => "json".to_owned(),
     });
+    let insecure = flags.insecure.then(|| "true".to_owned());
     let given = [
         ("lake", &flags.lake),
         ("listen", &flags.listen),
@@ -106,6 +110,7 @@ fn settings(flags: &Flags) -> Result<Settings> {
         ("memory", &flags.memory),
         ("log.format", &log_format),
         ("log.level", &flags.log_level),
+        ("access.insecure", &insecure),
     ];
     let flags = given.into_iter().filter_map(|(path, value)| Some((path, value.clone()?))).collect();
     let environment = std::env::vars().filter(|(name, _)| name != "LAKED_CONFIG").collect();
@@ -116,6 +121,7 @@ async fn serve(settings: Settings) -> Result<()> {
     let stop = |kind| signal(kind).map_err(Error::from);
     let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
     let listen = settings.listen;
+    daemon::may_listen(&settings, listen)?;
     let opening = tokio::task::spawn_blocking(move || Lake::open(settings, System::real()));
     let lake = opening.await.map_err(|e| Error::new(Kind::Internal, "opening the lake").because(e))??;
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(|e| {
@@ -123,7 +129,7 @@ async fn serve(settings: Settings) -> Result<()> {
     })?;
     let lake = Arc::new(lake);
     let daemon = daemon::serve(lake, listener)?;
-    tracing::info!("listening on http://{}", daemon.address);
+    tracing::info!("listening on {}://{}", if daemon.secure { "https" } else { "http" }, daemon.address);
     daemon::ready("READY=1");
     tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     daemon::ready("STOPPING=1");

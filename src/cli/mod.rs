@@ -8,20 +8,25 @@ pub mod contract;
 pub mod demo;
 mod doctor;
 mod explain;
+mod health;
 mod ingest;
 mod output;
 mod quarantine;
 mod query;
 pub mod sample;
 mod table;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use laked_catalog::system::System;
+
 use crate::error::{Error, Kind, Result};
 use crate::read::Source;
+use crate::read::remote::Remote;
 
 /// Admin tool for a lake of Apache Iceberg tables kept by `laked`.
 ///
@@ -43,6 +48,12 @@ struct Place {
     /// A lake's directory, opened by lakectl itself.
     #[arg(long, global = true, value_name = "DIR")]
     lake: Option<PathBuf>,
+    /// A file that holds the token to send; else the variable LAKECTL_TOKEN does.
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificates (PEM) of whom an https daemon's is believed from, in place of the usual ones.
+    #[arg(long, global = true, value_name = "FILE", env = "LAKECTL_CA_FILE")]
+    ca_file: Option<PathBuf>,
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -58,11 +69,16 @@ pub enum Output {
 }
 
 impl Place {
-    fn source(&self) -> Source {
-        match &self.lake {
-            Some(folder) => Source::Lake(folder.clone()),
-            None => Source::Daemon(self.url.trim_end_matches('/').to_string()),
+    fn source(&self) -> Result<Source> {
+        if let Some(folder) = &self.lake {
+            return Ok(Source::Lake(folder.clone()));
         }
+        let disk = System::real().disk;
+        let read = |path: &PathBuf| disk.read(path).map_err(|error| Error::from(error).with("file", path.display()));
+        let file = self.token_file.as_ref().map(read).transpose()?;
+        let token = token::of_call(file.as_deref(), std::env::var("LAKECTL_TOKEN").ok())?;
+        let authorities = self.ca_file.as_ref().map(read).transpose()?;
+        Ok(Source::Daemon(Remote::new(&self.url, token.as_ref(), authorities.as_deref())?))
     }
 }
 
@@ -99,6 +115,11 @@ enum Verb {
     /// Check a lake against its invariants: files, counts, sequence numbers, partitions.
     #[command(after_help = "Example:\n  lakectl doctor --lake ./lake --deep")]
     Doctor(doctor::Doctor),
+    /// Make, list and revoke tokens: who may do what.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Whether the daemon is well.
+    Health(health::Health),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -183,9 +204,17 @@ impl Lakectl {
             Verb::Ingest(verb) => verb.run(&place.source(), place.output),
             Verb::Quarantine(verb) => verb.run(&place.source(), place.output),
             Verb::Contract(verb) => verb.run(&place.source(), place.output),
+            Verb::Query(verb) => verb.run(&place.source()?),
+            Verb::Table(verb) => verb.run(&place.source()?, place.output),
+            Verb::Explain(verb) => verb.run(&place.source()?, place.output),
+            Verb::Ingest(verb) => verb.run(&place.source()?, place.output),
+            Verb::Quarantine(verb) => verb.run(&place.source()?, place.output),
+            Verb::Contract(verb) => verb.run(),
             Verb::Sample(verb) => verb.run(),
             Verb::Demo(verb) => verb.run(),
-            Verb::Doctor(verb) => verb.run(&place.source(), place.output),
+            Verb::Token(verb) => verb.run(&place.source()?, place.output),
+            Verb::Health(verb) => verb.run(&place.source()?, place.output),
+            Verb::Doctor(verb) => verb.run(&place.source()?, place.output),
             Verb::Completions { shell } => {
                 clap_complete::generate(shell, &mut Lakectl::command(), "lakectl", &mut std::io::stdout());
                 Ok(())
@@ -220,6 +249,9 @@ mod tests {
             "sample gdp",
             "demo --once",
             "doctor --deep",
+            "token create --role writer --namespace a.b --expires 90d",
+            "token revoke x --token-file f",
+            "health --ca-file f",
             "completions bash",
         ] {
             let arguments = std::iter::once("lakectl").chain(line.split(' '));

@@ -4,6 +4,7 @@
 //! environment over the file (`--config`), the file over the defaults. An unknown setting is refused, and the message
 //! says where it stands. `deploy/laked.toml` documents every one; a test holds the two together.
 
+mod access;
 mod units;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use access::{Gatekeeping, Tls, TokensAsked};
 pub use units::{Age, Size};
 
 use crate::error::{Error, Kind, Result};
@@ -39,6 +41,10 @@ pub struct Settings {
     pub log: Log,
     /// The metrics.
     pub metrics: Metrics,
+    /// Who may call.
+    pub access: Gatekeeping,
+    /// TLS.
+    pub tls: Tls,
 }
 
 /// When rows are committed.
@@ -65,6 +71,12 @@ pub struct Http {
     pub idle: Age,
     /// `?wait=committed` waits this long at most.
     pub wait_most: Age,
+    /// The head of a request must come within this; a connection without a request is closed after it.
+    pub head_most: Age,
+    /// A catalog request, its body and its answer take this long at most.
+    pub request_most: Age,
+    /// Connections at a time.
+    pub connections: usize,
 }
 
 /// The spool of each table.
@@ -144,6 +156,8 @@ impl Default for Settings {
             inbox: Inbox::default(),
             log: Log::default(),
             metrics: Metrics::default(),
+            access: Gatekeeping::default(),
+            tls: Tls::default(),
         }
     }
 }
@@ -161,6 +175,9 @@ impl Default for Http {
             unpacked_most: Size::mib(4096),
             idle: Age::seconds(30),
             wait_most: Age::seconds(60),
+            head_most: Age::seconds(60),
+            request_most: Age::seconds(120),
+            connections: 4096,
         }
     }
 }

@@ -74,6 +74,15 @@ impl fmt::Display for Size {
     }
 }
 
+impl std::str::FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Age, String> {
+        let wanted = || format!("'{text}' is no length of time; write \"500ms\", \"5s\", \"10m\", \"24h\" or \"7d\"");
+        parse(text, &AGES).map(Age).ok_or_else(wanted)
+    }
+}
+
 impl Serialize for Age {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -89,12 +98,7 @@ impl Serialize for Size {
 impl<'de> Deserialize<'de> for Age {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wanted = || {
-            D::Error::custom(format!(
-                "'{text}' is no length of time; write \"500ms\", \"5s\", \"10m\", \"24h\" or \"7d\""
-            ))
-        };
-        parse(&text, &AGES).map(Age).ok_or_else(wanted)
+        text.parse().map_err(D::Error::custom)
     }
 }
 

@@ -246,6 +246,11 @@ impl Lake {
         &self.settings
     }
 
+    /// Its machine.
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
     /// Its catalog.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog

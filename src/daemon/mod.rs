@@ -7,12 +7,14 @@
 //! state contradicts itself halts, alone, and `/health` says so. Nothing is kept between the tries but the mark, so a
 //! retry, a restart and a crash are one code path.
 
+mod exposure;
 mod feed_files;
 mod feed_parts;
 mod feed_push;
 mod guard;
 mod lake;
 mod lane;
+mod listen;
 mod notify;
 mod part;
 mod pending;
@@ -21,9 +23,10 @@ mod serve;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use lake::{Lake, Source};
 pub use lane::Lane;
 pub use notify::ready;
 pub use progress::{LaneState, LaneStatus, TableStatus};
-pub use serve::{DaemonHandle, serve};
+pub use serve::{DaemonHandle, may_listen, rules, serve};

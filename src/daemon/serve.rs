@@ -1,22 +1,30 @@
-//! The one listener: catalog, HTTP door, health, status, metrics.
+//! The one listener: catalog, HTTP door, health, status, metrics, and the gate before all of them.
+//!
+//! [`rules`] says what each route needs; a route that is not in it is refused. `/health` needs nothing, because what asks
+//! it (a load balancer, a supervisor) has no token; it tells its reasons only to whom it knows.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Extension, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use laked_catalog::access::{Caller, Gate, Needs, Role, Rule, guarded};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::exposure::Exposure;
 use super::lake::Lake;
-use crate::config::Access;
-use crate::error::{Error, Result};
+use super::listen::{self, Limits};
+use super::tls::{self, Certificates};
+use crate::config::{Access, Settings, Tls, TokensAsked};
+use crate::error::{Error, Kind, Result};
 use crate::flow::Mark;
 use crate::ingest::http::{self, Bounds, Doors, Problem};
 use crate::ingest::push::PushDoor;
@@ -29,8 +37,10 @@ const LAST_REQUESTS: Duration = Duration::from_secs(30);
 pub struct DaemonHandle {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether by TLS.
+    pub secure: bool,
     stop: watch::Sender<bool>,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     lake: Arc<Lake>,
 }
 
@@ -41,24 +51,68 @@ impl DaemonHandle {
         let served = tokio::time::timeout(LAST_REQUESTS, self.server).await;
         let lake = self.lake;
         let drained = tokio::task::spawn_blocking(move || lake.drain()).await;
-        if let Ok(Ok(Err(error))) = served {
-            return Err(Error::from(error));
+        if let Ok(Err(error)) = served {
+            return Err(Error::new(Kind::Internal, "the listener panicked").because(error));
         }
-        drained.map_err(|e| Error::new(crate::error::Kind::Internal, "draining").because(e))
+        drained.map_err(|e| Error::new(Kind::Internal, "draining").because(e))
     }
 }
 
+/// What each route of the listener needs.
+pub fn rules() -> Vec<Rule> {
+    let own = [
+        ("GET", "/health", Needs::Nothing),
+        ("GET", "/status", Needs::Whole(Role::Admin)),
+        ("GET", "/metrics", Needs::Whole(Role::Admin)),
+        ("POST", "/ingest/{namespace}/{table}", Needs::Dotted(Role::Writer)),
+        // The door says itself that it only takes records.
+        ("*", "/ingest/{namespace}/{table}", Needs::Known),
+    ];
+    laked_catalog::access::RULES.iter().copied().chain(own).collect()
+}
+
 /// Serves `lake` at `listener` until the handle is stopped.
+///
+/// # Errors
+/// `Invalid` if it may not listen there, or for certificates that cannot be used.
 pub fn serve(lake: Arc<Lake>, listener: TcpListener) -> Result<DaemonHandle> {
     let address = listener.local_addr().map_err(Error::from)?;
-    let (stop, mut stopped) = watch::channel(false);
-    let app = router(lake.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let until = async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    let server = tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(until).await });
+    let settings = lake.settings();
+    let always = may_listen(settings, address)?;
+    let tls = certificates(&lake)?;
+    let tokens = lake.catalog().tokens().clone();
+    if always && !tokens.any()? {
+        tracing::warn!("tokens are asked for and none was made yet: lakectl token create --lake DIR --role admin");
+    }
+    let secure = tls.is_some();
+    let (stop, stopped) = watch::channel(false);
+    let app = guarded(router(lake.clone()), Gate { tokens, always }, &rules());
+    let limits = Limits { connections: settings.http.connections, head: settings.http.head_most.get() };
+    let server = tokio::spawn(listen::serve(listener, app, tls, limits, stopped));
     tokio::spawn(keep_metrics(stop.subscribe()));
-    Ok(DaemonHandle { address, stop, server, lake })
+    Ok(DaemonHandle { address, secure, stop, server, lake })
+}
+
+/// Whether tokens are asked for even if none was ever made, if it may listen there at all.
+///
+/// # Errors
+/// `Invalid`, with what to do.
+pub fn may_listen(settings: &Settings, listen: SocketAddr) -> Result<bool> {
+    let tls = !settings.tls.certificate.as_os_str().is_empty();
+    let always = settings.access.tokens == TokensAsked::Always;
+    Exposure { listen, tls, insecure: settings.access.insecure, always }.judged()
+}
+
+fn certificates(lake: &Lake) -> Result<Option<Arc<Certificates>>> {
+    let Tls { certificate, key } = &lake.settings().tls;
+    match (certificate.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => {
+            let files = tls::Files { certificate: certificate.clone(), key: key.clone() };
+            Ok(Some(Arc::new(Certificates::open(files, lake.system().clone())?)))
+        }
+        _ => Err(Error::new(Kind::Invalid, "tls.certificate and tls.key: give both, or neither")),
+    }
 }
 
 async fn keep_metrics(mut stopped: watch::Receiver<bool>) {
@@ -85,9 +139,25 @@ fn router(lake: Arc<Lake>) -> Router {
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .with_state(lake.clone());
+    let most = settings.request_most.get();
     let catalog = laked_catalog::rest::router(lake.catalog().clone());
+    let catalog = catalog.layer(from_fn(move |request, next| within(most, request, next)));
     let doors: Arc<dyn Doors> = Arc::new(LakeDoors(lake));
     catalog.merge(own).merge(http::router(doors, bounds))
+}
+
+/// Ends a catalog request that takes too long. A commit goes on all the same, so its client must look.
+async fn within(most: Duration, request: Request, next: Next) -> Response {
+    let commits = request.method() != axum::http::Method::GET && request.method() != axum::http::Method::HEAD;
+    match tokio::time::timeout(most, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let kind = if commits { "CommitStateUnknownException" } else { "ServiceUnavailableException" };
+            let message = "the request took longer than http.request_most; what it changes may yet be done: look";
+            let error = json!({ "message": message, "type": kind, "code": 504 });
+            (StatusCode::GATEWAY_TIMEOUT, Json(json!({ "error": error }))).into_response()
+        }
+    }
 }
 
 struct LakeDoors(Arc<Lake>);
@@ -111,11 +181,14 @@ impl Doors for LakeDoors {
     }
 }
 
-async fn health(State(lake): State<Arc<Lake>>) -> Response {
+async fn health(State(lake): State<Arc<Lake>>, caller: Option<Extension<Caller>>) -> Response {
     let ailments = lake.ailments();
     let status = if ailments.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let stopped: Vec<_> = lake.status().into_iter().flat_map(|t| t.lanes).flat_map(|l| l.stopped).collect();
     let word = if ailments.is_empty() { "ready" } else { "ailing" };
+    if caller.is_none_or(|Extension(caller)| caller.may_all(Role::Reader).is_err()) {
+        return (status, Json(json!({ "status": word }))).into_response();
+    }
+    let stopped: Vec<_> = lake.status().into_iter().flat_map(|t| t.lanes).flat_map(|l| l.stopped).collect();
     (status, Json(json!({ "status": word, "reasons": ailments, "stopped_sources": stopped }))).into_response()
 }
 

@@ -13,6 +13,7 @@ mod footer;
 mod parse;
 mod pushdown;
 pub mod relation;
+pub mod remote;
 pub mod source;
 mod vectors;
 

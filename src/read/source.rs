@@ -9,15 +9,15 @@ use laked_catalog::store::{Store, location_of};
 use laked_catalog::system::System;
 use laked_catalog::{Catalog, Database, Settings};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
+use super::remote::Remote;
 use crate::error::{Error, Kind, Result};
 
 /// Where to read from.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A running daemon, as `http://127.0.0.1:8181`.
-    Daemon(String),
+    /// A running daemon.
+    Daemon(Remote),
     /// A lake's directory on this machine.
     Lake(PathBuf),
 }
@@ -64,12 +64,12 @@ impl Source {
                     found.extend(catalog.list_tables(&namespace)?);
                 }
             }
-            Source::Daemon(url) => {
-                let mut pending: Vec<NamespaceIdent> = get::<Namespaces>(&format!("{url}/v1/namespaces"))?.namespaces;
+            Source::Daemon(remote) => {
+                let mut pending = remote.get::<Namespaces>("/v1/namespaces")?.namespaces;
                 while let Some(namespace) = pending.pop() {
                     let path = path_of(&namespace);
-                    found.extend(get::<Tables>(&format!("{url}/v1/namespaces/{path}/tables"))?.identifiers);
-                    pending.extend(get::<Namespaces>(&format!("{url}/v1/namespaces?parent={path}"))?.namespaces);
+                    found.extend(remote.get::<Tables>(&format!("/v1/namespaces/{path}/tables"))?.identifiers);
+                    pending.extend(remote.get::<Namespaces>(&format!("/v1/namespaces?parent={path}"))?.namespaces);
                 }
             }
         }
@@ -88,9 +88,9 @@ impl Source {
                 metadata: table.metadata.clone(),
                 metadata_location: table.metadata_location.clone(),
             }),
-            Source::Daemon(url) => {
+            Source::Daemon(remote) => {
                 let (namespace, name) = (path_of(ident.namespace()), escape(ident.name()));
-                get::<Loaded>(&format!("{url}/v1/namespaces/{namespace}/tables/{name}")).map(|loaded| SourceTable {
+                remote.get::<Loaded>(&format!("/v1/namespaces/{namespace}/tables/{name}")).map(|loaded| SourceTable {
                     ident: ident.clone(),
                     metadata: Arc::new(loaded.metadata),
                     metadata_location: loaded.metadata_location,
@@ -108,20 +108,12 @@ impl Source {
     /// # Errors
     /// `Conflict` if a requirement does not hold; `Invalid` with the daemon's words; `Unavailable`.
     pub fn commit(&self, ident: &TableIdent, requirements: &[TableRequirement], updates: &[TableUpdate]) -> Result<()> {
-        let Source::Daemon(url) = self else {
+        let Source::Daemon(remote) = self else {
             return Err(Error::new(Kind::Internal, "a lake's own catalog commits by itself"));
         };
-        let url = format!("{url}/v1/namespaces/{}/tables/{}", path_of(ident.namespace()), escape(ident.name()));
+        let path = format!("/v1/namespaces/{}/tables/{}", path_of(ident.namespace()), escape(ident.name()));
         let body = serde_json::json!({ "requirements": requirements, "updates": updates });
-        let mut response = agent().post(&url).send_json(&body).map_err(|error| silent(&url, error))?;
-        match response.status().as_u16() {
-            200 | 204 => Ok(()),
-            status => {
-                let words = response.body_mut().read_to_string().unwrap_or_default();
-                let kind = if status == 409 { Kind::Conflict } else { Kind::Invalid };
-                Err(Error::new(kind, "the daemon refuses the commit").with("status", status).with("answer", words))
-            }
-        }
+        remote.post(&path, &body).map(drop)
     }
 
     fn no_such_table(&self, ident: &TableIdent) -> Error {
@@ -171,34 +163,4 @@ fn path_of(namespace: &NamespaceIdent) -> String {
 pub fn escape(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.~".contains(byte);
     text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build())
-}
-
-fn silent(url: &str, error: ureq::Error) -> Error {
-    Error::new(Kind::Unavailable, "the daemon does not answer: start `laked`, or give --url or --lake")
-        .with("url", url)
-        .because(error)
-}
-
-/// GETs JSON of a daemon.
-///
-/// # Errors
-/// `Unavailable` if nobody answers; `NotFound`; `Invalid` with the daemon's words otherwise.
-pub fn get<T: DeserializeOwned>(url: &str) -> Result<T> {
-    let mut response = agent().get(url).call().map_err(|error| silent(url, error))?;
-    let body = response.body_mut().with_config().limit(1 << 30).read_to_vec();
-    let body = body.map_err(|error| Error::new(Kind::Unavailable, "the daemon's answer broke off").because(error))?;
-    match response.status().as_u16() {
-        200 => serde_json::from_slice(&body).map_err(|error| {
-            Error::new(Kind::Invalid, "not the answer of a laked daemon").with("url", url).because(error)
-        }),
-        404 => Err(Error::new(Kind::NotFound, "the daemon knows no such thing").with("url", url)),
-        status => {
-            let words = String::from_utf8_lossy(&body).into_owned();
-            Err(Error::new(Kind::Invalid, "the daemon refuses").with("status", status).with("answer", words))
-        }
-    }
 }

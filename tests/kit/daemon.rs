@@ -24,7 +24,7 @@ pub fn binary(name: &str) -> PathBuf {
 /// A running daemon.
 pub struct Daemon {
     child: Child,
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or https.
     pub url: String,
     log: mpsc::Receiver<String>,
 }
@@ -153,10 +153,10 @@ fn lines_of(stderr: ChildStderr) -> mpsc::Receiver<String> {
 }
 
 fn address_in(line: &str) -> Option<String> {
-    let start = line.find("http://127.0.0.1:")?;
-    let rest = &line[start..];
-    let end = rest["http://".len()..].find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
-    Some(rest[..end.map_or(rest.len(), |at| at + "http://".len())].to_string())
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| line.contains(&format!("{scheme}127.0.0.1:")))?;
+    let rest = &line[line.find(scheme)?..];
+    let end = rest[scheme.len()..].find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
+    Some(rest[..end.map_or(rest.len(), |at| at + scheme.len())].to_string())
 }
 
 /// Runs `lakectl` and gives its standard output; panics with its complaint if it fails.

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use iceberg::spec::TableMetadata;
 use iceberg::{NamespaceIdent, TableIdent};
 
+use crate::access::Tokens;
 use crate::document::{Document, foreign, refs_of};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
@@ -53,6 +54,7 @@ pub struct Catalog {
 struct Inner {
     state: State,
     store: Store,
+    tokens: Tokens,
     warehouse: String,
     cache: Mutex<HashMap<TableIdent, Arc<Table>>>,
     locks: Mutex<HashMap<TableIdent, Arc<Mutex<()>>>>,
@@ -119,9 +121,10 @@ impl Catalog {
 
     /// A catalog over a state that is open already.
     pub fn over(state: State, warehouse: String, store: Store) -> Catalog {
+        let tokens = Tokens::new(state.clone(), store.system().clone());
         let (cache, locks) = (Mutex::default(), Mutex::default());
         let (guard, watch, fallen) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        Catalog { inner: Arc::new(Inner { state, store, warehouse, cache, locks, guard, watch, fallen }) }
+        Catalog { inner: Arc::new(Inner { state, store, tokens, warehouse, cache, locks, guard, watch, fallen }) }
     }
 
     /// Plugs in the rule that may refuse commits; the first one stays.
@@ -137,6 +140,11 @@ impl Catalog {
     /// The store beneath.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// Who may use it.
+    pub fn tokens(&self) -> &Tokens {
+        &self.inner.tokens
     }
 
     /// Where tables go.

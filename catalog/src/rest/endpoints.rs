@@ -6,6 +6,7 @@
 /// The endpoints served.
 pub const SERVED: &[&str] = &[
     "GET /v1/config",
+    "POST /v1/oauth/tokens",
     "GET /v1/{prefix}/namespaces",
     "POST /v1/{prefix}/namespaces",
     "GET /v1/{prefix}/namespaces/{namespace}",
@@ -39,7 +40,6 @@ pub const SERVED: &[&str] = &[
 /// The endpoints of the document that are not served, each with its reason.
 #[cfg(test)]
 pub const ABSENT: &[(&str, &str)] = &[
-    ("POST /v1/oauth/tokens", "there are no tokens yet"),
     ("GET /v1/{prefix}/namespaces/{namespace}/functions", "the catalog keeps no functions"),
     ("GET /v1/{prefix}/namespaces/{namespace}/functions/{function}", "the catalog keeps no functions"),
     ("GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/credentials", "files of this machine need no credentials"),

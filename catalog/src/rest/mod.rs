@@ -33,20 +33,22 @@ use axum::{Json, Router};
 use iceberg::{NamespaceIdent, TableIdent};
 use serde_json::json;
 
+use crate::access;
 use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result};
-use answer::Failure;
+pub(crate) use answer::Failure;
+pub(crate) use body::parse;
 
 /// Largest request body in bytes: a commit of some ten thousand snapshots' worth of updates.
 const BODY_LIMIT: usize = 64 << 20;
 
 /// What a handler answers.
-type Answer = std::result::Result<axum::response::Response, Failure>;
+pub(crate) type Answer = std::result::Result<axum::response::Response, Failure>;
 
 /// Parameters after the question mark.
 type Parameters = Query<HashMap<String, String>>;
 
-/// The routes below `/v1`.
+/// The routes below `/v1`, and those of tokens. Open to everybody: [`access::guarded`] puts the check before them.
 pub fn router(catalog: Catalog) -> Router {
     Router::new()
         .route("/v1/config", get(config))
@@ -70,6 +72,8 @@ pub fn router(catalog: Catalog) -> Router {
         )
         .route("/v1/views/rename", post(views::rename))
         .merge(plan::router(catalog.clone(), plan::Settings::default()))
+        .merge(access::login_router(catalog.tokens().clone()))
+        .merge(access::admin_router(catalog.tokens().clone()))
         .route("/v1/{*rest}", any(unknown))
         .layer(map_response(answer::shape))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -89,7 +93,7 @@ async fn config(State(catalog): State<Catalog>) -> impl IntoResponse {
 }
 
 /// Runs the catalog's work where it may block.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> std::result::Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
@@ -98,7 +102,8 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn namespace_of(text: &str) -> Result<NamespaceIdent> {
+/// A namespace from its levels, joined by U+001F.
+pub(crate) fn namespace_of(text: &str) -> Result<NamespaceIdent> {
     let levels: Vec<&str> = text.split('\u{1f}').collect();
     if levels.iter().any(|level| level.is_empty()) {
         return Err(Error::new(Kind::Invalid, "a namespace has no empty level").with("namespace", text));

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use iceberg::NamespaceIdent;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::body::parse;
 use super::{Answer, Parameters, blocking, namespace_of, no_content, page};
+use crate::access::{Caller, Role, Touched};
 use crate::catalog::Catalog;
 use crate::error::{Error, Kind};
 
@@ -31,7 +32,7 @@ struct Update {
 }
 
 /// GET /v1/namespaces
-pub async fn list(State(catalog): State<Catalog>, Query(parameters): Parameters) -> Answer {
+pub async fn list(State(catalog): State<Catalog>, caller: Caller, Query(parameters): Parameters) -> Answer {
     let parent =
         parameters.get("parent").filter(|parent| !parent.is_empty()).map(|text| namespace_of(text)).transpose()?;
     let asked = parent.clone();
@@ -42,21 +43,24 @@ pub async fn list(State(catalog): State<Catalog>, Query(parameters): Parameters)
         catalog.list_namespaces()
     })
     .await?;
-    let children = all.into_iter().filter(|namespace| namespace.parent() == parent).collect();
+    let seen = |namespace: &NamespaceIdent| namespace.parent() == parent && caller.sees(namespace);
+    let children = all.into_iter().filter(seen).collect();
     let (found, token) = page(children, &parameters, |namespace: &NamespaceIdent| namespace.join("\u{1f}"));
     Ok(Json(json!({ "namespaces": found, "next-page-token": token })).into_response())
 }
 
 /// POST /v1/namespaces
-pub async fn create(State(catalog): State<Catalog>, body: Bytes) -> Answer {
+pub async fn create(State(catalog): State<Catalog>, caller: Caller, body: Bytes) -> Answer {
     let request: Create = parse(&body)?;
     let namespace = NamespaceIdent::from_vec(request.namespace)
         .map_err(|error| Error::new(Kind::Invalid, "not a namespace").because(error))?;
+    caller.may(Role::Writer, &namespace)?;
+    let touched = Touched(namespace.join("."));
     let created = blocking(move || {
         catalog.create_namespace(&namespace, request.properties.unwrap_or_default())?;
         Ok(json!({ "namespace": namespace, "properties": catalog.namespace(&namespace)? }))
     });
-    Ok(Json(created.await?).into_response())
+    Ok((Extension(touched), Json(created.await?)).into_response())
 }
 
 /// GET /v1/namespaces/{namespace}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
@@ -11,6 +12,7 @@ use iceberg::TableIdent;
 use super::body::{self, Create, Register, Rename, parse};
 use super::loaded::{Snapshots, loaded};
 use super::{Answer, Parameters, blocking, identifiers, namespace_of, no_content, purge, table_of};
+use crate::access::{Caller, Role, Touched};
 use crate::catalog::{Catalog, missing};
 use crate::document::{Document, Refs};
 use crate::error::{Error, Kind, Result};
@@ -102,10 +104,18 @@ pub async fn remove(
 }
 
 /// POST /v1/tables/rename
-pub async fn rename(State(catalog): State<Catalog>, body: Bytes) -> Answer {
+pub async fn rename(State(catalog): State<Catalog>, caller: Caller, body: Bytes) -> Answer {
     let request: Rename = parse(&body)?;
+    let touched = may_rename(&caller, &request)?;
     blocking(move || catalog.rename_table(&request.source, &request.destination)).await?;
-    Ok(no_content())
+    Ok((Extension(touched), no_content()).into_response())
+}
+
+/// Holds a caller to both names; for the audit log, what is renamed.
+pub fn may_rename(caller: &Caller, Rename { source, destination }: &Rename) -> Result<Touched> {
+    caller.may(Role::Writer, source.namespace())?;
+    caller.may(Role::Writer, destination.namespace())?;
+    Ok(Touched(format!("{source} to {destination}")))
 }
 
 /// POST /v1/namespaces/{namespace}/tables/{table}/metrics
@@ -127,10 +137,12 @@ pub async fn commit(State(catalog): State<Catalog>, path: Path<(String, String)>
 }
 
 /// POST /v1/transactions/commit
-pub async fn commit_all(State(catalog): State<Catalog>, body: Bytes) -> Answer {
+pub async fn commit_all(State(catalog): State<Catalog>, caller: Caller, body: Bytes) -> Answer {
     let (changes, said) = body::transaction(&body)?;
+    changes.iter().try_for_each(|change| caller.may(Role::Writer, change.ident.namespace()))?;
+    let names: Vec<String> = changes.iter().map(|change| change.ident.to_string()).collect();
     blocking(move || settle(catalog.commit_said(changes, &said, Origin::Rest, &mut Companions::none()))).await?;
-    Ok(no_content())
+    Ok((Extension(Touched(names.join(", "))), no_content()).into_response())
 }
 
 fn settle(outcome: Outcome) -> Result<Vec<Arc<Table>>> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
@@ -13,7 +14,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::body::{Register, Rename, parse};
+use super::tables::may_rename;
 use super::{Answer, Parameters, blocking, identifiers, namespace_of, no_content, table_of};
+use crate::access::Caller;
 use crate::catalog::{Catalog, CreateView, View};
 use crate::error::{Error, Kind};
 
@@ -103,10 +106,11 @@ pub async fn remove(State(catalog): State<Catalog>, path: Path<(String, String)>
 }
 
 /// POST /v1/views/rename
-pub async fn rename(State(catalog): State<Catalog>, body: Bytes) -> Answer {
+pub async fn rename(State(catalog): State<Catalog>, caller: Caller, body: Bytes) -> Answer {
     let request: Rename = parse(&body)?;
+    let touched = may_rename(&caller, &request)?;
     blocking(move || catalog.rename_view(&request.source, &request.destination)).await?;
-    Ok(no_content())
+    Ok((Extension(touched), no_content()).into_response())
 }
 
 fn loaded(view: &View) -> Answer {

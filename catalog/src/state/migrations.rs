@@ -67,6 +67,32 @@ const STEPS: &[Step] = &[
             CREATE TABLE settled (one BIGINT PRIMARY KEY CHECK (one = 1), count BIGINT NOT NULL);
             INSERT INTO settled VALUES (1, 0);",
     },
+    Step {
+        sqlite: "
+            CREATE TABLE access_tokens (
+                id TEXT PRIMARY KEY NOT NULL,
+                label TEXT NOT NULL,
+                role TEXT NOT NULL,
+                namespaces TEXT NOT NULL,
+                hash TEXT NOT NULL,
+                made_ms INTEGER NOT NULL,
+                expires_ms INTEGER,
+                revoked_ms INTEGER
+            ) STRICT;
+            CREATE TABLE access_key (one INTEGER PRIMARY KEY CHECK (one = 1), secret TEXT NOT NULL) STRICT;",
+        postgres: "
+            CREATE TABLE access_tokens (
+                id TEXT COLLATE \"C\" PRIMARY KEY,
+                label TEXT NOT NULL,
+                role TEXT NOT NULL,
+                namespaces TEXT NOT NULL,
+                hash TEXT NOT NULL,
+                made_ms BIGINT NOT NULL,
+                expires_ms BIGINT,
+                revoked_ms BIGINT
+            );
+            CREATE TABLE access_key (one BIGINT PRIMARY KEY CHECK (one = 1), secret TEXT NOT NULL);",
+    },
 ];
 
 /// The steps from version `found` on, each with the version it reaches.

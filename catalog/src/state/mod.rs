@@ -4,6 +4,7 @@
 //! bytes. Statements are written once for both databases ([`session`]) and grouped by what they are about: a module
 //! each, which adds its methods to [`State`]. Moving pointers is one transaction of compare-and-set updates.
 
+mod access;
 mod database;
 mod migrations;
 mod namespaces;
@@ -15,6 +16,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub use access::TokenRow;
 pub use database::{Database, PostgresUrl};
 pub use pointers::{Kept, Sort, Swap};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Database, Kept, Sort, State, Swap};
+use super::{Database, Kept, Sort, State, Swap, TokenRow};
 use crate::error::Kind;
 
 #[path = "../../../tests/kit/postgres.rs"]
@@ -32,7 +32,34 @@ fn suite(state: &State) {
     pointers_move_all_or_none(state);
     names_are_one_space_and_move(state);
     an_answer_is_kept_with_what_it_answers(state);
+    tokens_are_kept_and_revoked_once(state);
     state.settle().expect("settles");
+}
+
+fn tokens_are_kept_and_revoked_once(state: &State) {
+    assert!(!state.any_token().expect("reads"));
+    let text = |text: &str| text.to_string();
+    let forever = TokenRow {
+        id: text("b"),
+        label: text("l"),
+        role: text("reader"),
+        namespaces: text("[\"a\"]"),
+        hash: text("h"),
+        made_ms: 2,
+        expires_ms: None,
+        revoked_ms: None,
+    };
+    let ending = TokenRow { id: text("a"), expires_ms: Some(5), ..forever.clone() };
+    state.add_token(&forever).expect("adds");
+    state.add_token(&ending).expect("adds");
+    assert_eq!(state.tokens().expect("lists"), [ending, forever.clone()]);
+    assert!(state.revoke_token("b", 9).expect("revokes") && !state.revoke_token("b", 10).expect("is revoked"));
+    assert!(!state.revoke_token("c", 9).expect("there is none"));
+    assert_eq!(state.token("b").expect("reads"), Some(TokenRow { revoked_ms: Some(9), ..forever }));
+    assert_eq!(state.token("c").expect("reads"), None);
+    assert!(state.any_token().expect("reads"));
+    assert_eq!(state.session_key("first").expect("keeps"), "first");
+    assert_eq!(state.session_key("second").expect("is kept"), "first");
 }
 
 fn namespaces_are_kept_in_order_of_their_bytes(state: &State) {

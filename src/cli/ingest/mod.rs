@@ -29,6 +29,7 @@ use crate::error::{Error, Kind, Result};
 use crate::flow::{Format, Packing};
 use crate::ingest::decode::of_name;
 use crate::read::Source;
+use crate::read::remote::Remote;
 use crate::read::source::ident_of;
 
 /// Bytes of standard input that tell its form.
@@ -57,7 +58,7 @@ pub struct Ingest {
 
 /// Who takes it.
 enum Target {
-    Daemon(String),
+    Daemon(Remote),
     Lake(Box<Lake>),
 }
 
@@ -79,14 +80,14 @@ impl Ingest {
         let ident = ident_of(&self.table)?;
         let pieces = self.files.iter().map(|file| self.piece(file)).collect::<Result<Vec<Piece>>>()?;
         let target = match source {
-            Source::Daemon(url) => Target::Daemon(url.clone()),
+            Source::Daemon(remote) => Target::Daemon(remote.clone()),
             Source::Lake(folder) => Target::Lake(Box::new(self.opening.open(folder, &ident)?)),
         };
         let salt = if self.again { System::real().ids.uuid().as_bytes().to_vec() } else { Vec::new() };
         let mut values = Vec::new();
         for piece in &pieces {
             let sender = match &target {
-                Target::Daemon(url) => Sender::by_http(url, &ident, &piece.name),
+                Target::Daemon(remote) => Sender::by_http(remote, &ident, &piece.name),
                 Target::Lake(lake) => Sender::into_lake(lake, &ident, &piece.name),
             };
             let answer = piece.send(&sender, &salt, self.wait).map_err(|error| error.with("file", &piece.name))?;

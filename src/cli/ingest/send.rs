@@ -24,6 +24,7 @@ use crate::daemon::Lake;
 use crate::error::Result;
 use crate::flow::Format;
 use crate::ingest::push::Key;
+use crate::read::remote::Remote;
 
 /// Bodies on their way at a time: the daemon decodes one while the other's bytes are read.
 const SENDERS: usize = 2;
@@ -100,9 +101,9 @@ pub struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    /// Sends to the daemon at `url`; quarantine calls the records' source by that name.
-    pub fn by_http(url: &str, table: &TableIdent, source: &str) -> Sender<'static> {
-        Sender { way: Way::http(url, table, source) }
+    /// Sends to a daemon; quarantine calls the records' source by that name.
+    pub fn by_http(remote: &Remote, table: &TableIdent, source: &str) -> Sender<'static> {
+        Sender { way: Way::http(remote, table, source) }
     }
 
     /// Takes in what a daemon would have been sent.

@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::flow::{Format, Packing};
 use crate::ingest::decode::Input;
 use crate::ingest::push::Key;
+use crate::read::remote::Remote;
 use crate::read::source::escape;
 
 /// After an answer that does not come.
@@ -51,12 +52,11 @@ pub enum Offered {
 }
 
 impl<'a> Way<'a> {
-    /// To the daemon at `url`.
-    pub fn http(url: &str, table: &TableIdent, source: &str) -> Way<'static> {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+    /// To a daemon.
+    pub fn http(remote: &Remote, table: &TableIdent, source: &str) -> Way<'static> {
         let (namespace, name) = (escape(&table.namespace().join(".")), escape(table.name()));
-        let url = format!("{url}/ingest/{namespace}/{name}?source={}", escape(&within(source)));
-        Way::Http { agent: ureq::Agent::new_with_config(config), url }
+        let url = format!("{}/ingest/{namespace}/{name}?source={}", remote.url(), escape(&within(source)));
+        Way::Http { agent: remote.agent().clone(), url }
     }
 
     /// Into a lake.

@@ -182,7 +182,7 @@ impl Mended {
         let (salt, body) = (format!("{:?}", self.places), Cursor::new(self.body));
         let send = |sender: &Sender<'_>| sender.lines(self.format, salt.as_bytes(), body, true);
         match source {
-            Source::Daemon(url) => send(&Sender::by_http(url, table, "replay")),
+            Source::Daemon(remote) => send(&Sender::by_http(remote, table, "replay")),
             Source::Lake(folder) => {
                 let lake = opening.open(folder, table)?;
                 let answer = send(&Sender::into_lake(&lake, table, "replay"))?;
