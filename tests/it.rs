@@ -1,7 +1,7 @@
 //! The one integration binary: a list of its modules.
 
-mod contracts;
 mod access;
+mod contracts;
 mod doors;
 mod faults;
 mod inbox;

@@ -46,6 +46,9 @@ struct Flags {
     /// Listen beyond this machine without TLS
     #[arg(long)]
     insecure: bool,
+    /// A folder, as file:///…, where tables may lie besides the lake's warehouse
+    #[arg(long, value_name = "LOCATION")]
+    allow_location: Vec<String>,
     /// Resolve the settings, print them, and stop
     #[arg(long)]
     print_config: bool,
@@ -102,6 +105,7 @@ fn settings(flags: &Flags) -> Result<Settings> {
         LogFormat::Json => "json".to_owned(),
     });
     let insecure = flags.insecure.then(|| "true".to_owned());
+    let locations = (!flags.allow_location.is_empty()).then(|| flags.allow_location.join(","));
     let given = [
         ("lake", &flags.lake),
         ("listen", &flags.listen),
@@ -111,6 +115,7 @@ fn settings(flags: &Flags) -> Result<Settings> {
         ("log.format", &log_format),
         ("log.level", &flags.log_level),
         ("access.insecure", &insecure),
+        ("access.locations", &locations),
     ];
     let flags = given.into_iter().filter_map(|(path, value)| Some((path, value.clone()?))).collect();
     let environment = std::env::vars().filter(|(name, _)| name != "LAKED_CONFIG").collect();

@@ -198,18 +198,12 @@ impl Lakectl {
     fn run(self) -> Result<()> {
         let Lakectl { place, verb } = self;
         match verb {
-            Verb::Query(verb) => verb.run(&place.source()),
-            Verb::Table(verb) => verb.run(&place.source(), place.output),
-            Verb::Explain(verb) => verb.run(&place.source(), place.output),
-            Verb::Ingest(verb) => verb.run(&place.source(), place.output),
-            Verb::Quarantine(verb) => verb.run(&place.source(), place.output),
-            Verb::Contract(verb) => verb.run(&place.source(), place.output),
+            Verb::Contract(verb) => verb.run(&place.source()?, place.output),
             Verb::Query(verb) => verb.run(&place.source()?),
             Verb::Table(verb) => verb.run(&place.source()?, place.output),
             Verb::Explain(verb) => verb.run(&place.source()?, place.output),
             Verb::Ingest(verb) => verb.run(&place.source()?, place.output),
             Verb::Quarantine(verb) => verb.run(&place.source()?, place.output),
-            Verb::Contract(verb) => verb.run(),
             Verb::Sample(verb) => verb.run(),
             Verb::Demo(verb) => verb.run(),
             Verb::Token(verb) => verb.run(&place.source()?, place.output),

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use access::{Gatekeeping, Tls, TokensAsked};
+pub use access::{Gatekeeping, Locations, Oidc, Tls, TokensAsked};
 pub use units::{Age, Size};
 
 use crate::error::{Error, Kind, Result};
@@ -45,6 +45,8 @@ pub struct Settings {
     pub access: Gatekeeping,
     /// TLS.
     pub tls: Tls,
+    /// An OpenID Connect issuer.
+    pub oidc: Oidc,
 }
 
 /// When rows are committed.
@@ -158,6 +160,7 @@ impl Default for Settings {
             metrics: Metrics::default(),
             access: Gatekeeping::default(),
             tls: Tls::default(),
+            oidc: Oidc::default(),
         }
     }
 }

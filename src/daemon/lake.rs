@@ -98,6 +98,8 @@ impl Lake {
         };
         let store = Store::local(system.clone(), dir.join("staging"))?;
         let warehouse = location_of(&dir.join("warehouse"))?;
+        let allowed = settings.access.locations.0.iter().cloned();
+        store.confine(&std::iter::once(warehouse.clone()).chain(allowed).collect::<Vec<_>>())?;
         let state = match state {
             Some(state) => state,
             None => State::open(&Database::File(dir.join("catalog.db")))?,

@@ -12,6 +12,7 @@ mod feed_files;
 mod feed_parts;
 mod feed_push;
 mod guard;
+mod issuer;
 mod lake;
 mod lane;
 mod listen;

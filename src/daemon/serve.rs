@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::exposure::Exposure;
+use super::issuer;
 use super::lake::Lake;
 use super::listen::{self, Limits};
 use super::tls::{self, Certificates};
@@ -81,12 +82,14 @@ pub fn serve(lake: Arc<Lake>, listener: TcpListener) -> Result<DaemonHandle> {
     let always = may_listen(settings, address)?;
     let tls = certificates(&lake)?;
     let tokens = lake.catalog().tokens().clone();
-    if always && !tokens.any()? {
+    let oidc = issuer::of(&settings.oidc, lake.system())?;
+    let always = always || oidc.is_some();
+    if always && oidc.is_none() && !tokens.any()? {
         tracing::warn!("tokens are asked for and none was made yet: lakectl token create --lake DIR --role admin");
     }
     let secure = tls.is_some();
     let (stop, stopped) = watch::channel(false);
-    let app = guarded(router(lake.clone()), Gate { tokens, always }, &rules());
+    let app = guarded(router(lake.clone()), Gate { tokens, always, oidc }, &rules());
     let limits = Limits { connections: settings.http.connections, head: settings.http.head_most.get() };
     let server = tokio::spawn(listen::serve(listener, app, tls, limits, stopped));
     tokio::spawn(keep_metrics(stop.subscribe()));

@@ -24,8 +24,8 @@ connection = extensions.connect()
 login = f"OAUTH2_SERVER_URI '{url}/v1/oauth/tokens'"
 attach("writing", f"CLIENT_ID '{writer_id}', CLIENT_SECRET '{writer}', {login}")
 connection.execute("CREATE SCHEMA writing.w")
-connection.execute("CREATE TABLE writing.w.t AS SELECT range AS n FROM range(3)")
-connection.execute("INSERT INTO writing.w.t SELECT range FROM range(2)")
+connection.execute("CREATE TABLE writing.w.t (n BIGINT)")
+connection.execute("INSERT INTO writing.w.t SELECT range FROM range(5)")
 
 attach("reading", f"CLIENT_ID '{reader_id}', CLIENT_SECRET '{reader}', {login}")
 attach("bearer", f"TOKEN '{reader}'")

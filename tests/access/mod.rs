@@ -3,6 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "a client is no part of the product")]
 
 mod clients;
+mod issuer;
+mod limits;
+mod locations;
 mod tls;
 mod walk;
 

@@ -8,6 +8,9 @@ use super::Guarded;
 /// The namespace of the callers with a scope.
 const OWN: &str = "glucose";
 
+/// A route whose rule is there before it.
+const TO_COME: &str = "/v1/namespaces/{namespace}/tables/{table}/unregister";
+
 /// A path with its parameters filled in.
 fn path_of(route: &str, namespace: &str) -> String {
     let path = route.replace("{namespace}", namespace).replace("{*rest}", "nothing");
@@ -61,6 +64,12 @@ fn each_route_lets_in_whom_its_rule_says_and_nobody_else() {
     assert!(rules.len() > 35, "only {} rules", rules.len());
     for (method, route, needs) in rules {
         let method = if method == "*" { "PUT" } else { method };
+        let admin = &callers[2].1.text;
+        let asked = guarded.send(method, &path_of(route, "nowhere"), Some(admin), &Value::Null);
+        if asked.body.contains("NoSuchEndpointException") && !route.contains("{*rest}") {
+            assert_eq!(route, TO_COME, "a rule for a route that is not there");
+            continue;
+        }
         let refused = |status: u16| matches!(status, 401 | 403);
         let own = |token: Option<&str>| guarded.send(method, &path_of(route, OWN), token, &body_of(route, OWN)).status;
         for token in nobody {

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
 use super::caller::Caller;
+use super::oidc::{Oidc, is_signed_token};
 use super::rules::{Needs, Rule, find, methods};
 use super::tokens::{Tokens, Unknown};
 use crate::error::{Error, Kind, Result};
@@ -27,6 +28,8 @@ pub struct Gate {
     pub tokens: Tokens,
     /// Whether there must be one even if none was ever made.
     pub always: bool,
+    /// An issuer whose tokens are believed too.
+    pub oidc: Option<Oidc>,
 }
 
 /// What a change was about, where the path does not say it: a handler leaves it in its response for the audit log.
@@ -171,6 +174,11 @@ impl Guarding {
     async fn recognise(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
         let bearer = bearer_of(headers).ok_or(Refused::Silent)?;
         let tokens = &self.gate.tokens;
+        if let Some(oidc) = self.gate.oidc.as_ref().filter(|_| is_signed_token(bearer)) {
+            let (oidc, bearer) = (oidc.clone(), bearer.to_string());
+            let found = blocking(move || oidc.caller(&bearer)).await.map_err(Refused::Failed)?;
+            return found.map_err(Refused::Unknown);
+        }
         if tokens.is_at_hand(bearer) {
             return tokens.caller(bearer).map_err(Refused::Unknown);
         }
@@ -242,6 +250,10 @@ impl Refused {
             Refused::Unknown(Unknown::Wrong) => unknown("the bearer token is not one of this catalog"),
             Refused::Unknown(Unknown::Expired) => unknown("the bearer token has expired"),
             Refused::Unknown(Unknown::Revoked) => unknown("the bearer token was revoked"),
+            Refused::Unknown(Unknown::NoRole) => {
+                let detail = "the issuer names no role of ours for this caller: reader, writer or admin";
+                shaped(uri, StatusCode::FORBIDDEN, "ForbiddenException", "Not allowed", detail)
+            }
             Refused::Forbidden(error) => {
                 shaped(uri, StatusCode::FORBIDDEN, "ForbiddenException", "Not allowed", &error.to_string())
             }

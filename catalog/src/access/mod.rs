@@ -7,12 +7,15 @@
 //!   administrator: that is for one person on one machine, and the daemon listens on loopback only. So that no web page
 //!   can use such a person's browser against him, requests that come from a page or for another host's name are refused.
 //!
+//! Besides our own tokens, those of an OpenID Connect issuer are believed, if the settings name one ([`oidc`]).
+//!
 //! What a token looks like, and why it is hashed as it is, says [`secret`]. `v1/oauth/tokens` is in [`login`].
 
 mod admin;
 mod caller;
 mod gate;
 mod login;
+mod oidc;
 mod rules;
 mod secret;
 #[cfg(test)]
@@ -21,6 +24,7 @@ mod tokens;
 
 pub use caller::{Caller, Role, Scope};
 pub use gate::{Gate, Touched, guarded};
+pub use oidc::{Issuer, KeySource, Oidc};
 pub use rules::{Needs, RULES, Rule};
 pub use secret::Secret;
 pub use tokens::{NewToken, TokenInfo, Tokens};

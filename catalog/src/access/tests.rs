@@ -64,7 +64,7 @@ impl Bench {
         }
         let tokens = catalog.tokens().clone();
         let routes = crate::rest::router(catalog).route("/forgotten", get(|| async { "secret" }));
-        let router = guarded(routes, Gate { tokens: tokens.clone(), always }, RULES);
+        let router = guarded(routes, Gate { tokens: tokens.clone(), always, oidc: None }, RULES);
         Bench { _folder: folder, tokens, router, clock, state }
     }
 
@@ -110,6 +110,22 @@ async fn a_route_without_a_rule_is_refused_to_everybody() {
     assert_eq!(bench.status("GET", "/forgotten", Some(admin.reveal())).await, 403);
     assert_eq!(bench.status("PUT", "/v1/config", Some(admin.reveal())).await, 405);
     assert_eq!(bench.status("GET", "/nowhere", None).await, 404);
+}
+
+#[test]
+fn each_endpoint_that_is_served_has_a_rule_of_its_own() {
+    // Parameters' names are the router's own.
+    let bare = |path: &str| {
+        let parts = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    };
+    for endpoint in crate::rest::endpoints::SERVED {
+        let (method, path) = endpoint.split_once(' ').expect("method and path");
+        let path = bare(&path.replace("/{prefix}", ""));
+        let method = if method == "HEAD" { "GET" } else { method };
+        let has = RULES.iter().any(|(of, route, _)| *of == method && bare(route) == path);
+        assert!(has, "{endpoint}: say in access/rules.rs who may, or nobody may");
+    }
 }
 
 #[tokio::test]

@@ -66,6 +66,8 @@ pub enum Unknown {
     Expired,
     /// It was revoked.
     Revoked,
+    /// An issuer vouches for it, and none of its claims is a role of ours.
+    NoRole,
     /// It cannot be looked up now.
     Failed(Error),
 }

@@ -65,6 +65,9 @@ impl Catalog {
 
     fn prepare(&self, change: Change, said: &Said, origin: Origin) -> Result<Next> {
         let Change { ident, requirements, updates } = change;
+        if origin == Origin::Rest {
+            self.admit_updates(&updates)?;
+        }
         let creates = requirements.iter().any(|requirement| matches!(requirement, TableRequirement::NotExist));
         let before = match self.load(&ident) {
             Ok(table) => Some(table),

@@ -9,6 +9,7 @@
 #[cfg(all(test, feature = "simulation"))]
 mod clock_tests;
 mod commit;
+mod confine;
 mod create;
 mod evolve;
 mod gzip;
@@ -163,6 +164,7 @@ impl Catalog {
                 result => result?,
             }
         }
+        self.admit_namespace(&properties)?;
         let mut properties = properties;
         properties.entry("location".to_string()).or_insert_with(|| self.folder_of(namespace));
         if self.inner.state.add_namespace(&key(namespace), &properties)? {
@@ -184,6 +186,7 @@ impl Catalog {
     /// # Errors
     /// `NotFound`; database errors.
     pub fn set_namespace(&self, namespace: &NamespaceIdent, properties: &BTreeMap<String, String>) -> Result<()> {
+        self.admit_namespace(properties)?;
         let found = self.inner.state.set_namespace(&key(namespace), properties)?;
         if found { Ok(()) } else { Err(no_namespace(namespace)) }
     }

@@ -98,7 +98,9 @@ impl Catalog {
     /// `Exists`; `NotFound`; `Corrupt`; storage errors.
     pub fn register_view(&self, ident: &TableIdent, location: String) -> Result<View> {
         self.refuse_taken(Sort::View, ident)?;
-        let (metadata, json) = self.read_document(&location)?;
+        self.inner.store.admit(&location)?;
+        let (metadata, json): (ViewMetadata, Bytes) = self.read_document(&location)?;
+        self.admit_folder(metadata.location(), metadata.properties())?;
         let view = View { ident: ident.clone(), metadata, metadata_location: location, json };
         self.point_view(&view, None)?;
         Ok(view)
@@ -122,6 +124,7 @@ impl Catalog {
     }
 
     fn write_view(&self, ident: &TableIdent, from: Option<String>, metadata: ViewMetadata) -> Result<View> {
+        self.admit_folder(metadata.location(), metadata.properties())?;
         let number = from.as_deref().and_then(hint::version).map_or(0, |number| number + 1);
         let folder = metadata.properties().get("write.metadata.path").cloned();
         let folder = folder.unwrap_or_else(|| format!("{}/metadata", metadata.location().trim_end_matches('/')));

@@ -9,7 +9,7 @@
 
 mod answer;
 mod body;
-mod endpoints;
+pub(crate) mod endpoints;
 mod loaded;
 mod namespaces;
 mod plan;

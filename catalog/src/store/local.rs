@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ struct Inner {
     staging: PathBuf,
     instance: String,
     staged: AtomicU64,
+    /// Where files may lie; everywhere if it is not set.
+    roots: OnceLock<Vec<PathBuf>>,
     /// Folders whose entries are durable, up to the lake's.
     entered: Mutex<HashSet<PathBuf>>,
 }
@@ -66,7 +68,14 @@ impl Store {
         }
         let instance = system.ids.uuid().simple().to_string();
         Ok(Store {
-            inner: Arc::new(Inner { system, staging, instance, staged: AtomicU64::new(0), entered: Mutex::default() }),
+            inner: Arc::new(Inner {
+                system,
+                staging,
+                instance,
+                staged: AtomicU64::new(0),
+                roots: OnceLock::new(),
+                entered: Mutex::default(),
+            }),
         })
     }
 
@@ -79,6 +88,7 @@ impl Store {
                 staging,
                 instance: String::new(),
                 staged: AtomicU64::new(0),
+                roots: OnceLock::new(),
                 entered: Mutex::default(),
             }),
         }
@@ -94,6 +104,56 @@ impl Store {
         &self.inner.system
     }
 
+    /// From now on files lie in these folders alone, given as locations; whatever else is named is `Forbidden`. The first
+    /// call stays.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no location of this store.
+    pub fn confine(&self, roots: &[String]) -> Result<()> {
+        let paths = roots.iter().map(|root| path_of(root)).collect::<Result<_>>()?;
+        let _ = self.inner.roots.set(paths);
+        Ok(())
+    }
+
+    /// The path of a location within the roots.
+    fn path(&self, location: &str) -> Result<PathBuf> {
+        let path = path_of(location)?;
+        self.root_of(&path, location).map(|_| path)
+    }
+
+    /// The root that a path lies in; none if there are no roots.
+    fn root_of(&self, path: &Path, location: &str) -> Result<Option<&Path>> {
+        let Some(roots) = self.inner.roots.get() else { return Ok(None) };
+        let message = "this lies outside of the warehouse and of what is allowed besides: choose a location within, or \
+                       start laked with --allow-location";
+        let outside = || Error::new(Kind::Forbidden, message).with("location", location);
+        roots.iter().find(|root| path.starts_with(root)).map(|root| Some(root.as_path())).ok_or_else(outside)
+    }
+
+    /// Refuses a location that a client names outside of the roots, or that a symbolic link below one leads out of.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no location of this store; `Forbidden`; storage errors.
+    pub fn admit(&self, location: &str) -> Result<()> {
+        let path = path_of(location)?;
+        let Some(root) = self.root_of(&path, location)? else { return Ok(()) };
+        let mut at = root.to_path_buf();
+        for part in path.strip_prefix(root).into_iter().flat_map(Path::components) {
+            at.push(part);
+            match self.disk().stat(&at) {
+                Ok(stat) if stat.is_dir || stat.is_file => {}
+                Ok(_) => {
+                    let message = "a symbolic link is on the way, which may lead anywhere: name where it leads";
+                    return Err(Error::new(Kind::Forbidden, message).with("location", location));
+                }
+                // What is not there yet leads nowhere.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(failed(error, "looking at a location", location)),
+            }
+        }
+        Ok(())
+    }
+
     /// A path in the staging folder that nobody else uses, for scratch files; swept at the next open.
     pub fn scratch(&self) -> PathBuf {
         let number = self.inner.staged.fetch_add(1, Ordering::Relaxed);
@@ -105,7 +165,7 @@ impl Store {
     /// # Errors
     /// `Invalid` for a location this store does not serve; storage errors.
     pub fn stage(&self, location: &str) -> Result<Staged> {
-        let target = path_of(location)?;
+        let target = self.path(location)?;
         let disk = self.disk().clone();
         Staged::create(disk, location, target, self.scratch())
             .map_err(|error| failed(error, "staging a file", location))
@@ -221,7 +281,7 @@ impl Store {
     /// # Errors
     /// `NotFound`; storage errors.
     pub fn read(&self, location: &str) -> Result<Bytes> {
-        self.disk().read(&path_of(location)?).map_err(|error| failed(error, "reading a file", location))
+        self.disk().read(&self.path(location)?).map_err(|error| failed(error, "reading a file", location))
     }
 
     /// Opens a file for reading at any offset.
@@ -229,7 +289,7 @@ impl Store {
     /// # Errors
     /// `NotFound`; storage errors.
     pub fn open(&self, location: &str) -> Result<Box<dyn DiskRead>> {
-        self.disk().open(&path_of(location)?).map_err(|error| failed(error, "opening a file", location))
+        self.disk().open(&self.path(location)?).map_err(|error| failed(error, "opening a file", location))
     }
 
     /// Reads a part of a file, shorter at its end.
@@ -251,7 +311,7 @@ impl Store {
     /// `NotFound`; storage errors.
     pub fn len(&self, location: &str) -> Result<u64> {
         let stat =
-            self.disk().stat(&path_of(location)?).map_err(|error| failed(error, "looking at a file", location))?;
+            self.disk().stat(&self.path(location)?).map_err(|error| failed(error, "looking at a file", location))?;
         if stat.is_file {
             Ok(stat.len)
         } else {
@@ -265,7 +325,7 @@ impl Store {
     /// Storage errors.
     pub fn list(&self, folder: &str) -> Result<Vec<Entry>> {
         let mut found = Vec::new();
-        let mut pending = vec![path_of(folder)?];
+        let mut pending = vec![self.path(folder)?];
         while let Some(path) = pending.pop() {
             let entries = match self.disk().list(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -289,7 +349,7 @@ impl Store {
     /// # Errors
     /// Storage errors.
     pub fn delete(&self, location: &str) -> Result<()> {
-        match self.disk().remove(&path_of(location)?) {
+        match self.disk().remove(&self.path(location)?) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result.map_err(|error| failed(error, "deleting a file", location)),
         }
@@ -304,7 +364,7 @@ impl Store {
         let mut folders = BTreeSet::new();
         for location in locations {
             self.delete(location)?;
-            folders.extend(path_of(location)?.parent().map(Path::to_path_buf));
+            folders.extend(self.path(location)?.parent().map(Path::to_path_buf));
         }
         for folder in folders {
             match self.disk().sync_dir(&folder) {
@@ -317,7 +377,7 @@ impl Store {
 
     /// The path of a location on this machine's disk, for native readers.
     pub fn local_path(&self, location: &str) -> Option<PathBuf> {
-        path_of(location).ok()
+        self.path(location).ok()
     }
 }
 

@@ -57,7 +57,9 @@ def compile_names(jars):
 def start(folder):
     """A daemon on a free port, with this script's arguments; the process and its address, which it logs."""
     binary = pathlib.Path(os.environ.get("TEST_BIN_DIR", ROOT / "target" / "release")) / "laked"
-    command = [binary, "--lake", folder / "lake", "--listen", "127.0.0.1:0", *sys.argv[1:]]
+    # The kit writes to locations in the system's temporary folder.
+    allowed = pathlib.Path(tempfile.gettempdir()).as_uri()
+    command = [binary, "--lake", folder / "lake", "--listen", "127.0.0.1:0", "--allow-location", allowed, *sys.argv[1:]]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     lines = queue.Queue()
 
