@@ -74,6 +74,15 @@ pub struct Mark {
     pub record: u64,
 }
 
+/// How far a lane is in its table, for those who wait for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Its mark.
+    pub mark: Mark,
+    /// It is halted: the mark will not move.
+    pub halted: bool,
+}
+
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.entry, self.record)

@@ -378,8 +378,8 @@ impl TableDoors {
         }
     }
 
-    /// The push lane's mark.
-    pub fn pushed(&self) -> tokio::sync::watch::Receiver<crate::flow::Mark> {
+    /// How far the push lane is.
+    pub fn pushed(&self) -> tokio::sync::watch::Receiver<crate::flow::Reach> {
         self.push_progress.watch()
     }
 

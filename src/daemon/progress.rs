@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::flow::Mark;
+use crate::flow::{Mark, Reach};
 use crate::ingest::inbox::Failure;
 
 /// What a lane is doing.
@@ -82,7 +82,7 @@ pub struct TableStatus {
 /// Shared between a lane's worker and its doors.
 #[derive(Debug)]
 pub struct Progress {
-    mark: watch::Sender<Mark>,
+    reach: watch::Sender<Reach>,
     status: Mutex<LaneStatus>,
 }
 
@@ -90,36 +90,33 @@ impl Progress {
     /// Nothing yet.
     pub fn new() -> Self {
         let status = LaneStatus { age_stretch: 1.0, ..LaneStatus::default() };
-        Self { mark: watch::Sender::new(Mark::default()), status: Mutex::new(status) }
+        Self { reach: watch::Sender::default(), status: Mutex::new(status) }
     }
 
     fn lock(&self) -> MutexGuard<'_, LaneStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The mark, to wait for.
-    pub fn watch(&self) -> watch::Receiver<Mark> {
-        self.mark.subscribe()
+    /// How far it is, to wait for.
+    pub fn watch(&self) -> watch::Receiver<Reach> {
+        self.reach.subscribe()
     }
 
     /// The mark.
     pub fn mark(&self) -> Mark {
-        *self.mark.borrow()
+        self.reach.borrow().mark
     }
 
     /// The table's mark is this.
     pub fn reached(&self, mark: Mark) {
-        self.mark.send_replace(mark);
+        self.reach.send_modify(|reach| reach.mark = mark);
     }
 
     /// The lane does this now.
     pub fn set(&self, state: LaneState) {
         let halted = matches!(state, LaneState::Halted { .. });
         self.lock().state = state;
-        if halted {
-            // Who waits for the mark looks up, and sees that it will not come.
-            self.mark.send_modify(|_| {});
-        }
+        self.reach.send_modify(|reach| reach.halted = halted);
     }
 
     /// The lane failed and tries again; keeps since when.
@@ -140,7 +137,7 @@ impl Progress {
     /// The figures.
     pub fn status(&self) -> LaneStatus {
         let mut status = self.lock().clone();
-        status.mark = self.mark.borrow().to_string();
+        status.mark = self.mark().to_string();
         status
     }
 

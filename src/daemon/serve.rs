@@ -26,7 +26,7 @@ use super::listen::{self, Limits};
 use super::tls::{self, Certificates};
 use crate::config::{Access, Settings, Tls, TokensAsked};
 use crate::error::{Error, Kind, Result};
-use crate::flow::Mark;
+use crate::flow::Reach;
 use crate::ingest::http::{self, Bounds, Doors, Problem};
 use crate::ingest::push::PushDoor;
 use crate::telemetry;
@@ -166,7 +166,7 @@ async fn within(most: Duration, request: Request, next: Next) -> Response {
 struct LakeDoors(Arc<Lake>);
 
 impl Doors for LakeDoors {
-    fn push(&self, namespace: &str, table: &str) -> Result<(Arc<PushDoor>, watch::Receiver<Mark>), Problem> {
+    fn push(&self, namespace: &str, table: &str) -> Result<(Arc<PushDoor>, watch::Receiver<Reach>), Problem> {
         let name = format!("{namespace}.{table}");
         let Some(doors) = self.0.table(&name) else {
             return Err(Problem::new(

@@ -34,13 +34,13 @@ use super::decode::{self, Input};
 use super::entry::Answer;
 use super::push::{Denied, Gathered, PushDoor, hex};
 use super::spool::{Begin, Busy, KeyGuard};
-use crate::flow::{Format, Mark, Packing};
+use crate::flow::{Format, Packing, Reach};
 use crate::telemetry;
 
 /// What the door asks of the lake.
 pub trait Doors: Send + Sync + 'static {
-    /// The push door of a table, and where its mark can be watched; a problem if there is none or it is halted.
-    fn push(&self, namespace: &str, table: &str) -> Result<(Arc<PushDoor>, watch::Receiver<Mark>), Problem>;
+    /// The push door of a table, and where it can be watched how far it is; a problem if there is none or it is halted.
+    fn push(&self, namespace: &str, table: &str) -> Result<(Arc<PushDoor>, watch::Receiver<Reach>), Problem>;
 }
 
 /// Bounds of the door.
@@ -117,7 +117,7 @@ async fn ingest(
     let name = format!("{namespace}.{table}");
     let mut incoming = Incoming::new(body, door.bounds.body_most, door.bounds.idle);
     let answer = match (door.doors.push(&namespace, &table), options) {
-        (Ok((push, mark)), Ok(Query(options))) => door.take(push, mark, &options, &headers, &mut incoming).await,
+        (Ok((push, reach)), Ok(Query(options))) => door.take(push, reach, &options, &headers, &mut incoming).await,
         (Err(problem), _) => Err(problem),
         (_, Err(rejection)) => Err(bad_parameter(rejection.body_text())),
     };
@@ -141,7 +141,7 @@ impl Door {
     async fn take(
         &self,
         push: Arc<PushDoor>,
-        mark: watch::Receiver<Mark>,
+        reach: watch::Receiver<Reach>,
         options: &Options,
         headers: &HeaderMap,
         incoming: &mut Incoming,
@@ -157,7 +157,7 @@ impl Door {
             None => None,
             Some(key) => match self.begin(&push, key, incoming).await? {
                 Ok(guard) => Some(guard),
-                Err(answer) => return self.answer(answer, wait, mark).await,
+                Err(answer) => return self.answer(answer, wait, reach).await,
             },
         };
         has_room(&push)?;
@@ -170,7 +170,7 @@ impl Door {
         })?;
         let answer = ticket.await.map_err(|_| closing())??;
         push.count(&answer);
-        self.answer(answer, wait, mark).await
+        self.answer(answer, wait, reach).await
     }
 
     /// Holds the key, or gives the answer it already has. Waits while another request runs with it.
@@ -265,13 +265,14 @@ impl Door {
             .map_err(bug)?
     }
 
-    async fn answer(&self, answer: Answer, wait: bool, mut mark: watch::Receiver<Mark>) -> Result<Response, Problem> {
+    async fn answer(&self, answer: Answer, wait: bool, mut reach: watch::Receiver<Reach>) -> Result<Response, Problem> {
         let mut body = serde_json::to_value(&answer).unwrap_or_default();
         let mut status = StatusCode::OK;
         if wait {
             let entry = answer.entry;
-            let reached = mark.wait_for(|mark| mark.entry > entry);
-            let committed = matches!(tokio::time::timeout(self.bounds.wait_most, reached).await, Ok(Ok(_)));
+            let ended = reach.wait_for(|reach| reach.mark.entry > entry || reach.halted);
+            let ended = tokio::time::timeout(self.bounds.wait_most, ended).await;
+            let committed = matches!(ended, Ok(Ok(reach)) if reach.mark.entry > entry);
             body["committed"] = json!(committed);
             if !committed {
                 status = StatusCode::ACCEPTED;
@@ -372,13 +373,13 @@ mod tests {
     use super::*;
     use crate::budget::Budget;
     use crate::contract::Contract;
-    use crate::flow::Marks;
+    use crate::flow::{Mark, Marks};
     use crate::ingest::spool::{self, Spool};
 
-    struct One(Arc<PushDoor>, watch::Sender<Mark>);
+    struct One(Arc<PushDoor>, watch::Sender<Reach>);
 
     impl Doors for One {
-        fn push(&self, _: &str, _: &str) -> Result<(Arc<PushDoor>, watch::Receiver<Mark>), Problem> {
+        fn push(&self, _: &str, _: &str) -> Result<(Arc<PushDoor>, watch::Receiver<Reach>), Problem> {
             Ok((self.0.clone(), self.1.subscribe()))
         }
     }
@@ -394,6 +395,14 @@ mod tests {
     }
 
     async fn ask(door: &Arc<PushDoor>) -> (StatusCode, Option<String>, serde_json::Value) {
+        ask_of(door, watch::Sender::default(), "").await
+    }
+
+    async fn ask_of(
+        door: &Arc<PushDoor>,
+        reach: watch::Sender<Reach>,
+        query: &str,
+    ) -> (StatusCode, Option<String>, serde_json::Value) {
         let bounds = Bounds {
             body_most: 1000,
             unpacked_most: 1000,
@@ -401,8 +410,8 @@ mod tests {
             wait_most: Duration::from_secs(60),
             decoders: 1,
         };
-        let router = router(Arc::new(One(door.clone(), watch::Sender::default())), bounds);
-        let request = Request::post("/ingest/n/t").header(header::CONTENT_TYPE, "application/x-ndjson");
+        let router = router(Arc::new(One(door.clone(), reach)), bounds);
+        let request = Request::post(format!("/ingest/n/t{query}")).header(header::CONTENT_TYPE, "application/x-ndjson");
         let response = router.oneshot(request.body(Body::from("{\"n\":1}\n")).unwrap()).await.unwrap();
         let retry = response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
         let status = response.status();
@@ -420,6 +429,19 @@ mod tests {
         assert!(problem["detail"].as_str().unwrap().contains("memory"), "{problem}");
         drop(held);
         assert_eq!(ask(&door).await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_lane_that_is_halted_is_answered_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = door(dir.path(), &Budget::new(1 << 20));
+        let reach = watch::Sender::new(Reach { halted: true, ..Reach::default() });
+        let (status, _, answer) = ask_of(&door, reach, "?wait=committed").await;
+        assert_eq!((status, answer["committed"].as_bool()), (StatusCode::ACCEPTED, Some(false)), "{answer}");
+        let past = Mark { entry: 2, record: 0 };
+        let reach = watch::Sender::new(Reach { mark: past, halted: true });
+        let (status, _, answer) = ask_of(&door, reach, "?wait=committed").await;
+        assert_eq!((status, answer["committed"].as_bool()), (StatusCode::OK, Some(true)), "{answer}");
     }
 
     #[tokio::test]
