@@ -116,3 +116,37 @@ fn a_registered_table_reaches_nothing_outside() {
     assert_eq!(status, 403, "{said}");
     assert_eq!(std::fs::read_to_string(&victim).expect("is there"), "precious");
 }
+
+#[test]
+fn a_scope_reaches_no_other_namespaces_files() {
+    let place = place();
+    let theirs: Vec<Value> = ["n", "o"]
+        .map(|name| {
+            assert_eq!(place.post("/v1/namespaces", &json!({ "namespace": [name] })).0, 200);
+            let body = json!({ "name": "t", "schema": serde_json::from_str::<Value>(SCHEMA).expect("JSON") });
+            let (status, made) = place.post(&format!("/v1/namespaces/{name}/tables"), &body);
+            assert_eq!(status, 200, "{made}");
+            serde_json::from_str(&made).expect("JSON")
+        })
+        .into();
+    let scoped = place.guarded.token("writer", &["--namespace", "n"]).text;
+    let post = |path: &str, body: &Value| {
+        let answer = place.guarded.send("POST", path, Some(&scoped), body);
+        (answer.status, answer.body)
+    };
+    let file = |at: usize| theirs[at]["metadata-location"].as_str().expect("text").to_owned();
+    let folder = |at: usize| theirs[at]["metadata"]["location"].as_str().expect("text").to_owned();
+    let schema: Value = serde_json::from_str(SCHEMA).expect("JSON");
+    let register = |at: usize, name: &str| json!({ "name": name, "metadata-location": file(at) });
+    let located = |location: String| json!({ "name": "x", "schema": schema, "location": location });
+    assert_eq!(post("/v1/namespaces/n/register", &register(1, "r")).0, 403);
+    assert_eq!(post("/v1/namespaces/n/tables", &located(folder(1))).0, 403);
+    assert_eq!(post("/v1/namespaces/n/tables", &located(format!("{}/x", place.allowed))).0, 403);
+    let away = json!({ "updates": [{ "action": "set-location", "location": folder(1) }], "requirements": [] });
+    assert_eq!(post("/v1/namespaces/n/tables/t", &away).0, 403);
+    let named = json!({ "updates": { "location": folder(1) } });
+    assert_eq!(post("/v1/namespaces/n/properties", &named).0, 403);
+    // His own is his.
+    assert_eq!(post("/v1/namespaces/n/register", &register(0, "r")).0, 200);
+    assert_eq!(post("/v1/namespaces/n/tables", &located(format!("{}-x", folder(0)))).0, 200);
+}

@@ -6,11 +6,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
@@ -35,6 +37,10 @@ pub struct Gate {
 /// What a change was about, where the path does not say it: a handler leaves it in its response for the audit log.
 #[derive(Clone, Debug)]
 pub struct Touched(pub String);
+
+/// What is read of a body that is refused.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1 << 20;
 
 #[derive(Clone)]
 struct Guarding {
@@ -80,6 +86,7 @@ async fn check(
         Ok(judged) => judged,
         Err(refused) => {
             let response = refused.answer(&uri);
+            linger(request);
             audit("nobody", from, &method, &uri, None, response.status());
             return response;
         }
@@ -88,6 +95,7 @@ async fn check(
         Ok(caller) => caller,
         Err((caller, error)) => {
             let response = Refused::Forbidden(error).answer(&uri);
+            linger(request);
             audit(&caller.name, from, &method, &uri, None, response.status());
             return response;
         }
@@ -102,6 +110,24 @@ async fn check(
         audit(name.as_deref().unwrap_or("nobody"), from, &method, &uri, touched.as_ref(), response.status());
     }
     response
+}
+
+/// Reads a little on, so that a sender whose body is under way gets to see why it is not wanted. Who asks before it sends
+/// (`Expect`) need not send it.
+fn linger(request: Request) {
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut body = request.into_body().into_data_stream();
+    tokio::spawn(tokio::time::timeout(LINGER, async move {
+        let mut left = LINGER_BYTES;
+        while let Some(Ok(chunk)) = body.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    }));
 }
 
 fn audit(

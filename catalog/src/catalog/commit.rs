@@ -65,9 +65,6 @@ impl Catalog {
 
     fn prepare(&self, change: Change, said: &Said, origin: Origin) -> Result<Next> {
         let Change { ident, requirements, updates } = change;
-        if origin == Origin::Rest {
-            self.admit_updates(&updates)?;
-        }
         let creates = requirements.iter().any(|requirement| matches!(requirement, TableRequirement::NotExist));
         let before = match self.load(&ident) {
             Ok(table) => Some(table),
@@ -77,6 +74,10 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
+        if origin == Origin::Rest {
+            let lies = before.as_ref().map(|table| table.metadata.location());
+            self.admit_updates(&updates, &self.own_folders(&ident, lies))?;
+        }
         requirements.iter().try_for_each(|requirement| check(requirement, &ident, before.as_deref()))?;
         let after = match &before {
             Some(table) => {

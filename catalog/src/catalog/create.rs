@@ -26,7 +26,7 @@ impl Catalog {
             Some(location) => location.trim_end_matches('/').to_string(),
             None => self.fresh_location(ident)?,
         };
-        self.admit_folder(&location, &create.properties)?;
+        self.admit_folder(&location, &create.properties, &self.own_folders(ident, None))?;
         let mut properties = create.properties;
         let version = match properties.remove("format-version").as_deref() {
             None | Some("2") => FormatVersion::V2,
@@ -98,9 +98,10 @@ impl Catalog {
     }
 
     fn register(&self, ident: &TableIdent, before: Option<&Table>, location: String) -> Result<Arc<Table>> {
-        self.inner.store.admit(&location)?;
+        let own = self.own_folders(ident, None);
+        self.admit(&location, &own)?;
         let table = Arc::new(self.read(ident, location.clone())?);
-        self.admit_table(&table.metadata)?;
+        self.admit_table(&table.metadata, &own)?;
         if let Some(guard) = self.inner.guard.get() {
             let before = before.map(|table| table.metadata.as_ref());
             guard.check(&Proposal { ident, before, after: &table.metadata, origin: Origin::Rest })?;

@@ -49,6 +49,8 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Catalog {
     inner: Arc<Inner>,
+    /// The namespaces of a caller with a scope: what he names lies in their folders.
+    within: Option<Arc<[NamespaceIdent]>>,
 }
 
 #[derive(Debug)]
@@ -125,7 +127,10 @@ impl Catalog {
         let tokens = Tokens::new(state.clone(), store.system().clone());
         let (cache, locks) = (Mutex::default(), Mutex::default());
         let (guard, watch, fallen) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        Catalog { inner: Arc::new(Inner { state, store, tokens, warehouse, cache, locks, guard, watch, fallen }) }
+        Catalog {
+            inner: Arc::new(Inner { state, store, tokens, warehouse, cache, locks, guard, watch, fallen }),
+            within: None,
+        }
     }
 
     /// Plugs in the rule that may refuse commits; the first one stays.

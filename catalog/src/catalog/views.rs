@@ -98,9 +98,10 @@ impl Catalog {
     /// `Exists`; `NotFound`; `Corrupt`; storage errors.
     pub fn register_view(&self, ident: &TableIdent, location: String) -> Result<View> {
         self.refuse_taken(Sort::View, ident)?;
-        self.inner.store.admit(&location)?;
+        let own = self.own_folders(ident, None);
+        self.admit(&location, &own)?;
         let (metadata, json): (ViewMetadata, Bytes) = self.read_document(&location)?;
-        self.admit_folder(metadata.location(), metadata.properties())?;
+        self.admit_folder(metadata.location(), metadata.properties(), &own)?;
         let view = View { ident: ident.clone(), metadata, metadata_location: location, json };
         self.point_view(&view, None)?;
         Ok(view)
@@ -124,7 +125,9 @@ impl Catalog {
     }
 
     fn write_view(&self, ident: &TableIdent, from: Option<String>, metadata: ViewMetadata) -> Result<View> {
-        self.admit_folder(metadata.location(), metadata.properties())?;
+        let own =
+            self.own_folders(ident, from.as_deref().and_then(|file| file.rsplit_once("/metadata/")).map(|at| at.0));
+        self.admit_folder(metadata.location(), metadata.properties(), &own)?;
         let number = from.as_deref().and_then(hint::version).map_or(0, |number| number + 1);
         let folder = metadata.properties().get("write.metadata.path").cloned();
         let folder = folder.unwrap_or_else(|| format!("{}/metadata", metadata.location().trim_end_matches('/')));

@@ -24,8 +24,9 @@ mod views;
 
 use std::collections::HashMap;
 
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
@@ -90,6 +91,20 @@ async fn config(State(catalog): State<Catalog>) -> impl IntoResponse {
         "overrides": {},
         "endpoints": endpoints::SERVED,
     }))
+}
+
+/// The catalog as the request's caller may use it.
+struct Scoped(Catalog);
+
+impl FromRequestParts<Catalog> for Scoped {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        catalog: &Catalog,
+    ) -> std::result::Result<Self, std::convert::Infallible> {
+        Ok(Scoped(catalog.for_caller(&access::Caller::from_request_parts(parts, catalog).await?)))
+    }
 }
 
 /// Runs the catalog's work where it may block.

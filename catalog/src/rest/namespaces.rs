@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use iceberg::NamespaceIdent;
@@ -11,9 +11,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::body::parse;
-use super::{Answer, Parameters, blocking, namespace_of, no_content, page};
+use super::{Answer, Parameters, Scoped, blocking, namespace_of, no_content, page};
 use crate::access::{Caller, Role, Touched};
-use crate::catalog::Catalog;
 use crate::error::{Error, Kind};
 
 #[derive(Deserialize)]
@@ -32,7 +31,7 @@ struct Update {
 }
 
 /// GET /v1/namespaces
-pub async fn list(State(catalog): State<Catalog>, caller: Caller, Query(parameters): Parameters) -> Answer {
+pub async fn list(Scoped(catalog): Scoped, caller: Caller, Query(parameters): Parameters) -> Answer {
     let parent =
         parameters.get("parent").filter(|parent| !parent.is_empty()).map(|text| namespace_of(text)).transpose()?;
     let asked = parent.clone();
@@ -50,7 +49,7 @@ pub async fn list(State(catalog): State<Catalog>, caller: Caller, Query(paramete
 }
 
 /// POST /v1/namespaces
-pub async fn create(State(catalog): State<Catalog>, caller: Caller, body: Bytes) -> Answer {
+pub async fn create(Scoped(catalog): Scoped, caller: Caller, body: Bytes) -> Answer {
     let request: Create = parse(&body)?;
     let namespace = NamespaceIdent::from_vec(request.namespace)
         .map_err(|error| Error::new(Kind::Invalid, "not a namespace").because(error))?;
@@ -64,28 +63,28 @@ pub async fn create(State(catalog): State<Catalog>, caller: Caller, body: Bytes)
 }
 
 /// GET /v1/namespaces/{namespace}
-pub async fn load(State(catalog): State<Catalog>, Path(namespace): Path<String>) -> Answer {
+pub async fn load(Scoped(catalog): Scoped, Path(namespace): Path<String>) -> Answer {
     let namespace = namespace_of(&namespace)?;
     let found = blocking(move || Ok(json!({ "properties": catalog.namespace(&namespace)?, "namespace": namespace })));
     Ok(Json(found.await?).into_response())
 }
 
 /// HEAD /v1/namespaces/{namespace}
-pub async fn exists(State(catalog): State<Catalog>, Path(namespace): Path<String>) -> Answer {
+pub async fn exists(Scoped(catalog): Scoped, Path(namespace): Path<String>) -> Answer {
     let namespace = namespace_of(&namespace)?;
     blocking(move || catalog.namespace(&namespace)).await?;
     Ok(no_content())
 }
 
 /// DELETE /v1/namespaces/{namespace}
-pub async fn remove(State(catalog): State<Catalog>, Path(namespace): Path<String>) -> Answer {
+pub async fn remove(Scoped(catalog): Scoped, Path(namespace): Path<String>) -> Answer {
     let namespace = namespace_of(&namespace)?;
     blocking(move || catalog.drop_namespace(&namespace)).await?;
     Ok(no_content())
 }
 
 /// POST /v1/namespaces/{namespace}/properties
-pub async fn update(State(catalog): State<Catalog>, Path(namespace): Path<String>, body: Bytes) -> Answer {
+pub async fn update(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let namespace = namespace_of(&namespace)?;
     let request: Update = parse(&body)?;
     let (removals, updates) = (request.removals.unwrap_or_default(), request.updates.unwrap_or_default());

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use futures::executor::block_on;
 use iceberg::spec::ManifestList;
 
+use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result};
-use crate::store::Store;
 use crate::table::Table;
 
 /// Deletes what the table's metadata names, data first and metadata last, so that a purge that is cut short can be
@@ -14,7 +14,17 @@ use crate::table::Table;
 ///
 /// # Errors
 /// `Corrupt` if a manifest cannot be read; storage errors.
-pub fn delete_reachable(store: &Store, table: &Table) -> Result<()> {
+pub fn delete_reachable(catalog: &Catalog, table: &Table) -> Result<()> {
+    let (store, own) = (catalog.store(), [table.metadata.location().to_string()]);
+    // A manifest says what its writer likes: what lies elsewhere is not the table's, and stays.
+    let delete = |location: &str| match catalog.admit(location, &own) {
+        Ok(()) => store.delete(location),
+        Err(error) if error.kind() == Kind::Forbidden => {
+            tracing::warn!(%error, "a purge leaves a file that is not the table's");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
     let io = store.file_io();
     let unreadable = |error: iceberg::Error| Error::new(Kind::Corrupt, "a purge cannot read a manifest").because(error);
     let (mut manifests, mut lists) = (BTreeSet::new(), BTreeSet::new());
@@ -25,13 +35,13 @@ pub fn delete_reachable(store: &Store, table: &Table) -> Result<()> {
         for manifest in list.entries() {
             if manifests.insert(manifest.manifest_path.clone()) {
                 let manifest = block_on(manifest.load_manifest(&io)).map_err(unreadable)?;
-                manifest.entries().iter().try_for_each(|entry| store.delete(entry.data_file().file_path()))?;
+                manifest.entries().iter().try_for_each(|entry| delete(entry.data_file().file_path()))?;
             }
         }
     }
-    manifests.iter().chain(&lists).try_for_each(|location| store.delete(location))?;
+    manifests.iter().chain(&lists).try_for_each(|location| delete(location))?;
     let log = table.metadata.metadata_log().iter().map(|log| log.metadata_file.as_str());
-    log.chain([table.metadata_location.as_str()]).try_for_each(|location| store.delete(location))?;
+    log.chain([table.metadata_location.as_str()]).try_for_each(delete)?;
     match table.metadata_location.rsplit_once('/') {
         Some((folder, _)) => store.delete(&format!("{folder}/version-hint.text")),
         None => Ok(()),

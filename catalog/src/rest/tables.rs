@@ -4,33 +4,29 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use iceberg::TableIdent;
 
 use super::body::{self, Create, Register, Rename, parse};
 use super::loaded::{Snapshots, loaded};
-use super::{Answer, Parameters, blocking, identifiers, namespace_of, no_content, purge, table_of};
+use super::{Answer, Parameters, Scoped, blocking, identifiers, namespace_of, no_content, purge, table_of};
 use crate::access::{Caller, Role, Touched};
-use crate::catalog::{Catalog, missing};
+use crate::catalog::missing;
 use crate::document::{Document, Refs};
 use crate::error::{Error, Kind, Result};
 use crate::table::{Companions, Origin, Outcome, Table};
 
 /// GET /v1/namespaces/{namespace}/tables
-pub async fn list(
-    State(catalog): State<Catalog>,
-    Path(namespace): Path<String>,
-    Query(parameters): Parameters,
-) -> Answer {
+pub async fn list(Scoped(catalog): Scoped, Path(namespace): Path<String>, Query(parameters): Parameters) -> Answer {
     let namespace = namespace_of(&namespace)?;
     let all = blocking(move || catalog.list_tables(&namespace)).await?;
     identifiers(all, &parameters)
 }
 
 /// POST /v1/namespaces/{namespace}/tables
-pub async fn create(State(catalog): State<Catalog>, Path(namespace): Path<String>, body: Bytes) -> Answer {
+pub async fn create(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let Create { name, table, stage, said } = Create::read(&body)?;
     let ident = TableIdent::new(namespace_of(&namespace)?, name);
     if stage {
@@ -46,7 +42,7 @@ pub async fn create(State(catalog): State<Catalog>, Path(namespace): Path<String
 }
 
 /// POST /v1/namespaces/{namespace}/register
-pub async fn register(State(catalog): State<Catalog>, Path(namespace): Path<String>, body: Bytes) -> Answer {
+pub async fn register(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let request: Register = parse(&body)?;
     let ident = TableIdent::new(namespace_of(&namespace)?, request.name);
     let table = blocking(move || match request.overwrite {
@@ -59,7 +55,7 @@ pub async fn register(State(catalog): State<Catalog>, Path(namespace): Path<Stri
 
 /// GET /v1/namespaces/{namespace}/tables/{table}
 pub async fn load(
-    State(catalog): State<Catalog>,
+    Scoped(catalog): Scoped,
     path: Path<(String, String)>,
     Query(parameters): Parameters,
     headers: HeaderMap,
@@ -80,31 +76,27 @@ pub async fn load(
 }
 
 /// HEAD /v1/namespaces/{namespace}/tables/{table}
-pub async fn exists(State(catalog): State<Catalog>, path: Path<(String, String)>) -> Answer {
+pub async fn exists(Scoped(catalog): Scoped, path: Path<(String, String)>) -> Answer {
     let ident = table_of(path)?;
     blocking(move || catalog.load(&ident)).await?;
     Ok(no_content())
 }
 
 /// DELETE /v1/namespaces/{namespace}/tables/{table}
-pub async fn remove(
-    State(catalog): State<Catalog>,
-    path: Path<(String, String)>,
-    Query(parameters): Parameters,
-) -> Answer {
+pub async fn remove(Scoped(catalog): Scoped, path: Path<(String, String)>, Query(parameters): Parameters) -> Answer {
     let ident = table_of(path)?;
     let purge = parameters.get("purgeRequested").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     blocking(move || {
         let table = if purge { Some(catalog.load(&ident)?) } else { None };
         catalog.drop_table(&ident)?;
-        table.map_or(Ok(()), |table| purge::delete_reachable(catalog.store(), &table))
+        table.map_or(Ok(()), |table| purge::delete_reachable(&catalog, &table))
     })
     .await?;
     Ok(no_content())
 }
 
 /// POST /v1/tables/rename
-pub async fn rename(State(catalog): State<Catalog>, caller: Caller, body: Bytes) -> Answer {
+pub async fn rename(Scoped(catalog): Scoped, caller: Caller, body: Bytes) -> Answer {
     let request: Rename = parse(&body)?;
     let touched = may_rename(&caller, &request)?;
     blocking(move || catalog.rename_table(&request.source, &request.destination)).await?;
@@ -125,7 +117,7 @@ pub async fn report(body: Bytes) -> Answer {
 }
 
 /// POST /v1/namespaces/{namespace}/tables/{table}
-pub async fn commit(State(catalog): State<Catalog>, path: Path<(String, String)>, body: Bytes) -> Answer {
+pub async fn commit(Scoped(catalog): Scoped, path: Path<(String, String)>, body: Bytes) -> Answer {
     let ident = table_of(path)?;
     let (change, said) = body::commit(&body, ident)?;
     let commit = move || settle(catalog.commit_said(vec![change], &[said], Origin::Rest, &mut Companions::none()));
@@ -137,7 +129,7 @@ pub async fn commit(State(catalog): State<Catalog>, path: Path<(String, String)>
 }
 
 /// POST /v1/transactions/commit
-pub async fn commit_all(State(catalog): State<Catalog>, caller: Caller, body: Bytes) -> Answer {
+pub async fn commit_all(Scoped(catalog): Scoped, caller: Caller, body: Bytes) -> Answer {
     let (changes, said) = body::transaction(&body)?;
     changes.iter().try_for_each(|change| caller.may(Role::Writer, change.ident.namespace()))?;
     let names: Vec<String> = changes.iter().map(|change| change.ident.to_string()).collect();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::header;
 use axum::response::IntoResponse;
 use iceberg::spec::{Schema, ViewVersion};
@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::body::{Register, Rename, parse};
 use super::tables::may_rename;
-use super::{Answer, Parameters, blocking, identifiers, namespace_of, no_content, table_of};
+use super::{Answer, Parameters, Scoped, blocking, identifiers, namespace_of, no_content, table_of};
 use crate::access::Caller;
-use crate::catalog::{Catalog, CreateView, View};
+use crate::catalog::{CreateView, View};
 use crate::error::{Error, Kind};
 
 #[derive(Deserialize)]
@@ -47,18 +47,14 @@ enum Requirement {
 }
 
 /// GET /v1/namespaces/{namespace}/views
-pub async fn list(
-    State(catalog): State<Catalog>,
-    Path(namespace): Path<String>,
-    Query(parameters): Parameters,
-) -> Answer {
+pub async fn list(Scoped(catalog): Scoped, Path(namespace): Path<String>, Query(parameters): Parameters) -> Answer {
     let namespace = namespace_of(&namespace)?;
     let all = blocking(move || catalog.list_views(&namespace)).await?;
     identifiers(all, &parameters)
 }
 
 /// POST /v1/namespaces/{namespace}/views
-pub async fn create(State(catalog): State<Catalog>, Path(namespace): Path<String>, body: Bytes) -> Answer {
+pub async fn create(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let request: Create = parse(&body)?;
     let ident = TableIdent::new(namespace_of(&namespace)?, request.name);
     let create = CreateView {
@@ -71,27 +67,27 @@ pub async fn create(State(catalog): State<Catalog>, Path(namespace): Path<String
 }
 
 /// POST /v1/namespaces/{namespace}/register-view
-pub async fn register(State(catalog): State<Catalog>, Path(namespace): Path<String>, body: Bytes) -> Answer {
+pub async fn register(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let request: Register = parse(&body)?;
     let ident = TableIdent::new(namespace_of(&namespace)?, request.name);
     loaded(&blocking(move || catalog.register_view(&ident, request.metadata_location)).await?)
 }
 
 /// GET /v1/namespaces/{namespace}/views/{view}
-pub async fn load(State(catalog): State<Catalog>, path: Path<(String, String)>) -> Answer {
+pub async fn load(Scoped(catalog): Scoped, path: Path<(String, String)>) -> Answer {
     let ident = table_of(path)?;
     loaded(&blocking(move || catalog.load_view(&ident)).await?)
 }
 
 /// HEAD /v1/namespaces/{namespace}/views/{view}
-pub async fn exists(State(catalog): State<Catalog>, path: Path<(String, String)>) -> Answer {
+pub async fn exists(Scoped(catalog): Scoped, path: Path<(String, String)>) -> Answer {
     let ident = table_of(path)?;
     blocking(move || catalog.load_view(&ident)).await?;
     Ok(no_content())
 }
 
 /// POST /v1/namespaces/{namespace}/views/{view}
-pub async fn replace(State(catalog): State<Catalog>, path: Path<(String, String)>, body: Bytes) -> Answer {
+pub async fn replace(Scoped(catalog): Scoped, path: Path<(String, String)>, body: Bytes) -> Answer {
     let ident = table_of(path)?;
     let request: Replace = parse(&body)?;
     let uuid = request.requirements.iter().map(|Requirement::Uuid { uuid }| *uuid).next();
@@ -99,14 +95,14 @@ pub async fn replace(State(catalog): State<Catalog>, path: Path<(String, String)
 }
 
 /// DELETE /v1/namespaces/{namespace}/views/{view}
-pub async fn remove(State(catalog): State<Catalog>, path: Path<(String, String)>) -> Answer {
+pub async fn remove(Scoped(catalog): Scoped, path: Path<(String, String)>) -> Answer {
     let ident = table_of(path)?;
     blocking(move || catalog.drop_view(&ident)).await?;
     Ok(no_content())
 }
 
 /// POST /v1/views/rename
-pub async fn rename(State(catalog): State<Catalog>, caller: Caller, body: Bytes) -> Answer {
+pub async fn rename(Scoped(catalog): Scoped, caller: Caller, body: Bytes) -> Answer {
     let request: Rename = parse(&body)?;
     let touched = may_rename(&caller, &request)?;
     blocking(move || catalog.rename_view(&request.source, &request.destination)).await?;
