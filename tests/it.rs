@@ -8,6 +8,7 @@ mod inbox;
 mod kill;
 #[allow(dead_code, reason = "each scenario uses its part of the kit")]
 mod kit;
+mod maintain;
 mod planning;
 mod read;
 mod readers;

@@ -4,9 +4,11 @@
 //! wrong and nothing was changed.
 
 mod audit;
+mod change;
 pub mod contract;
 pub mod demo;
 mod doctor;
+mod evolve;
 mod explain;
 mod health;
 mod ingest;
@@ -97,6 +99,9 @@ enum Verb {
         after_help = "Example:\n  lakectl explain glucose.cgm_readings --where \"country = 'TW' and user_id = 'u000001'\" --select timestamp,glucose_mg_dl"
     )]
     Explain(explain::Explain),
+    /// Give a table another partition spec, from now on; what is there keeps its own.
+    #[command(after_help = "Example:\n  lakectl evolve-partition glucose.cgm_readings \"country, day(timestamp)\"")]
+    EvolvePartition(evolve::EvolvePartition),
     /// Send files, or standard input (`-`), into a table.
     #[command(
         after_help = "Examples:\n  lakectl ingest glucose.cgm_readings readings.ndjson.zst\n  producer | lakectl ingest glucose.cgm_readings - --format csv"
@@ -202,6 +207,7 @@ impl Lakectl {
             Verb::Query(verb) => verb.run(&place.source()?),
             Verb::Table(verb) => verb.run(&place.source()?, place.output),
             Verb::Explain(verb) => verb.run(&place.source()?, place.output),
+            Verb::EvolvePartition(verb) => verb.run(&place.source()?, place.output),
             Verb::Ingest(verb) => verb.run(&place.source()?, place.output),
             Verb::Quarantine(verb) => verb.run(&place.source()?, place.output),
             Verb::Sample(verb) => verb.run(),
@@ -230,6 +236,7 @@ mod tests {
             "table list --output json",
             "table files n.t --at 1",
             "explain n.t --where a=1 --select a,b",
+            "evolve-partition n.t a,day(b) --dry-run",
             "ingest n.t f --wait",
             "quarantine list",
             "quarantine replay n.t --dry-run",

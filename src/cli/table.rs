@@ -67,7 +67,7 @@ impl Table {
     }
 }
 
-fn total(snapshot: Option<&Snapshot>, key: &str) -> u64 {
+pub(super) fn total(snapshot: Option<&Snapshot>, key: &str) -> u64 {
     let properties = snapshot.map(|snapshot| &snapshot.summary().additional_properties);
     properties.and_then(|properties| properties.get(key)).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
@@ -142,7 +142,8 @@ fn facts(ident: &TableIdent, metadata: &TableMetadata) -> String {
     facts.iter().fold(String::new(), |text, (name, fact)| text + &format!("{name:<9}  {fact}\n"))
 }
 
-fn transformed(transform: &str, column: &str) -> String {
+/// A transform of a column as contracts write it: `bucket(16, user_id)`.
+pub(super) fn transformed(transform: &str, column: &str) -> String {
     match (transform, transform.strip_suffix(']')) {
         ("identity", _) => column.to_string(),
         (_, Some(head)) => format!("{}, {column})", head.replace('[', "(")),

@@ -74,7 +74,7 @@ pub use self::code::Code;
 pub use self::draft::{Sample, draft};
 pub use self::evolve::{Difference, Judgement, diff, judge};
 pub use self::field::{Field, Length, Limits, Pattern, Range, Values};
-pub use self::parse::{Problem, known, natural, parse as problems, partition_spec, sort_order};
+pub use self::parse::{Problem, known, natural, parse as problems, partition_spec, partition_term, sort_order};
 pub use self::shipped::{JSON_SCHEMA, SHIPPED, load, load_dir, shipped};
 pub use self::types::{FieldType, TYPES};
 use crate::error::Result;

@@ -1,3 +1,10 @@
-//! Keeping tables: what must be true of them ([`invariants`]).
+//! Keeping tables: what must be true of them ([`invariants`]), and the plans that change them.
+//!
+//! A plan is a pure function of a table's metadata: what it would do, with figures, and the [`Edit`] that does it. Who
+//! runs it (`lakectl`, a schedule) resolves the table, shows the plan, commits the edit, and plans anew on a conflict.
 
+mod edit;
 pub mod invariants;
+pub mod partition;
+
+pub use edit::Edit;

@@ -7,8 +7,9 @@ use iceberg::spec::TableMetadata;
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use laked_catalog::store::{Store, location_of};
 use laked_catalog::system::System;
-use laked_catalog::{Catalog, Database, Settings};
+use laked_catalog::{Catalog, Database, Refs, Settings};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::remote::Remote;
 use crate::error::{Error, Kind, Result};
@@ -31,6 +32,8 @@ pub struct SourceTable {
     pub metadata: Arc<TableMetadata>,
     /// Where that metadata lies.
     pub metadata_location: String,
+    /// Its branches and tags.
+    pub refs: Refs,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +50,28 @@ struct Tables {
 #[serde(rename_all = "kebab-case")]
 struct Loaded {
     metadata_location: String,
-    metadata: TableMetadata,
+    metadata: Box<RawValue>,
+}
+
+/// What the `iceberg` crate's metadata has no getter for.
+#[derive(Deserialize)]
+struct Referring {
+    #[serde(default)]
+    refs: Option<Refs>,
+}
+
+impl Loaded {
+    fn table(&self, ident: &TableIdent) -> Result<SourceTable> {
+        let unreadable = |error| Error::new(Kind::Invalid, "the daemon's metadata cannot be read").because(error);
+        let metadata: TableMetadata = serde_json::from_str(self.metadata.get()).map_err(unreadable)?;
+        let Referring { refs } = serde_json::from_str(self.metadata.get()).map_err(unreadable)?;
+        Ok(SourceTable {
+            ident: ident.clone(),
+            metadata: Arc::new(metadata),
+            metadata_location: self.metadata_location.clone(),
+            refs: refs.unwrap_or_default(),
+        })
+    }
 }
 
 impl Source {
@@ -87,14 +111,12 @@ impl Source {
                 ident: ident.clone(),
                 metadata: table.metadata.clone(),
                 metadata_location: table.metadata_location.clone(),
+                refs: table.refs.clone(),
             }),
             Source::Daemon(remote) => {
                 let (namespace, name) = (path_of(ident.namespace()), escape(ident.name()));
-                remote.get::<Loaded>(&format!("/v1/namespaces/{namespace}/tables/{name}")).map(|loaded| SourceTable {
-                    ident: ident.clone(),
-                    metadata: Arc::new(loaded.metadata),
-                    metadata_location: loaded.metadata_location,
-                })
+                let path = format!("/v1/namespaces/{namespace}/tables/{name}");
+                remote.get::<Loaded>(&path).and_then(|loaded| loaded.table(ident))
             }
         };
         match loaded {

@@ -27,6 +27,17 @@ pub fn partition_spec<T: AsRef<str>>(items: &[T], schema: &Schema) -> Result<Unb
     Ok(builder.build())
 }
 
+/// A field of a partition spec as it is asked for: the column's id, the transform, and the name Spark and PyIceberg
+/// would give it. Whether that name is free is not looked at.
+///
+/// # Errors
+/// `Invalid`: no such column or transform, or one that does not apply to the other; with what is possible.
+pub fn partition_term(item: &str, schema: &Schema) -> Result<(i32, Transform, String)> {
+    let (transform, source) = term(item, schema).map_err(|message| Error::new(Kind::Invalid, message))?;
+    let id = schema.field_id_by_name(&source).unwrap_or_default();
+    Ok((id, transform, partition_name(&source, transform)))
+}
+
 /// The sort order that a list such as `["user_id", "timestamp desc nulls last"]` means for a table's schema.
 pub fn sort_order<T: AsRef<str>>(items: &[T], schema: &Schema) -> Result<SortOrder> {
     let fields: Result<Vec<_>, _> = items.iter().map(|item| sort_field(item.as_ref(), schema)).collect();

@@ -19,7 +19,7 @@ use self::keys::Keys;
 use super::{Contract, Field};
 use crate::error::{Error, Kind, Result};
 
-pub use self::layout::{partition_spec, sort_order};
+pub use self::layout::{partition_spec, partition_term, sort_order};
 pub use self::limits::natural;
 
 /// The tables and keys a contract may have; the JSON Schema for editors lists the same.

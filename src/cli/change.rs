@@ -1,0 +1,116 @@
+//! Changing a table: the plan is made from the table as it is, committed, and made anew while somebody else is faster.
+//!
+//! Through a daemon a change is a commit of its REST catalog. A lake without one is locked first, so that none starts
+//! meanwhile, and what its last daemon left open is settled: commits whose outcome it did not learn are told by their
+//! snapshots, which a change may take away.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use iceberg::TableIdent;
+use laked_catalog::store::{DiskLock, Store, location_of};
+use laked_catalog::system::System;
+use laked_catalog::{Catalog, Database, Origin, Outcome, Settings};
+
+use crate::commit::Committer;
+use crate::error::{Error, Kind, Result};
+use crate::maintain::Edit;
+use crate::read::source::ident_of;
+use crate::read::{Source, SourceTable};
+
+/// How often a change is tried while others are faster, and how long it waits before the second try; doubled each time.
+const TRIES: u32 = 10;
+const WAIT: Duration = Duration::from_millis(20);
+
+/// The table, and whether it is to be changed.
+#[derive(Args, Debug)]
+pub struct Target {
+    /// The table, as namespace.table.
+    table: String,
+    /// Print what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl Target {
+    /// Plans and, unless it is a dry run, commits. Returns the plan that was shown or took effect.
+    ///
+    /// # Errors
+    /// The plan's; `NotFound`; `Conflict` if others were faster each time; `Unknown` if nobody can tell.
+    pub fn change<P>(
+        &self,
+        source: &Source,
+        plan: impl Fn(&SourceTable) -> Result<P>,
+        edit: impl Fn(&P) -> &Edit,
+    ) -> Result<P> {
+        let ident = ident_of(&self.table)?;
+        let planned = plan(&source.table(&ident)?)?;
+        if self.dry_run || edit(&planned).is_empty() {
+            return Ok(planned);
+        }
+        let place = Place::open(source)?;
+        let clock = System::real().clock;
+        let mut planned = match &place {
+            Place::Daemon(_) => planned,
+            // The daemon may have gone between the two.
+            Place::Lake { .. } => plan(&source.table(&ident)?)?,
+        };
+        for tried in 0..TRIES {
+            match place.commit(&ident, edit(&planned)) {
+                Err(error) if error.kind() == Kind::Conflict && tried + 1 < TRIES => clock.pause(WAIT * (1 << tried)),
+                done => return done.map(|()| planned),
+            }
+            planned = plan(&source.table(&ident)?)?;
+            if edit(&planned).is_empty() {
+                return Ok(planned);
+            }
+        }
+        Err(Error::new(Kind::Internal, "a change without an end"))
+    }
+}
+
+/// Where a change is committed.
+enum Place<'a> {
+    Daemon(&'a Source),
+    Lake { catalog: Catalog, _lock: Box<dyn DiskLock> },
+}
+
+impl Place<'_> {
+    fn open(source: &Source) -> Result<Place<'_>> {
+        match source {
+            Source::Daemon(_) => Ok(Place::Daemon(source)),
+            Source::Lake(folder) => open_lake(folder),
+        }
+    }
+
+    fn commit(&self, ident: &TableIdent, edit: &Edit) -> Result<()> {
+        let Edit { requirements, updates } = edit.clone();
+        match self {
+            Place::Daemon(source) => source.commit(ident, &requirements, &updates),
+            Place::Lake { catalog, .. } => {
+                let change = laked_catalog::Change { ident: ident.clone(), requirements, updates };
+                match catalog.commit(vec![change], Origin::Rest) {
+                    Outcome::Committed(_) => Ok(()),
+                    Outcome::Conflict(error) | Outcome::Refused(error) | Outcome::Unknown(error) => Err(error),
+                }
+            }
+        }
+    }
+}
+
+fn open_lake<'a>(folder: &Path) -> Result<Place<'a>> {
+    let folder = std::path::absolute(folder)?;
+    let system = System::real();
+    let lock = system.disk.lock(&folder.join("lock")).map_err(|error| {
+        Error::new(Kind::Conflict, "a running laked has this lake: leave --lake out and give its --url")
+            .with("lake", folder.display())
+            .because(error)
+    })?;
+    let store = Store::local(system, folder.join("staging"))?;
+    let database = Database::File(folder.join("catalog.db"));
+    let settings = Settings { database, warehouse: location_of(&folder.join("warehouse"))? };
+    let catalog = Catalog::open(settings, store.clone())?;
+    Committer::new(catalog.clone(), store, folder.join("intents"))?.recover()?;
+    Ok(Place::Lake { catalog, _lock: lock })
+}
