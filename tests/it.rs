@@ -13,3 +13,4 @@ mod planning;
 mod read;
 mod readers;
 mod rules;
+mod state;

@@ -17,13 +17,18 @@ pub fn version(metadata_location: &str) -> Option<u64> {
 
 /// Writes the hint if it is not there already. Readers of the folder then lag; nobody else notices a failure.
 pub fn follow(store: &Store, table: &Table) {
-    let Some((folder, name)) = table.metadata_location.rsplit_once('/') else { return };
+    point(store, &table.metadata_location);
+}
+
+/// The same of a metadata file's location alone.
+pub fn point(store: &Store, metadata_location: &str) {
+    let Some((folder, name)) = metadata_location.rsplit_once('/') else { return };
     let Some(stem) = name.strip_suffix(SUFFIX) else { return };
     let location = format!("{folder}/version-hint.text");
     if store.read(&location).is_ok_and(|held| held == stem) {
         return;
     }
     if let Err(error) = store.replace(&location, stem.as_bytes()) {
-        tracing::warn!(table = %table.ident, %error, "the version hint lags behind; it is repaired at the next commit or start");
+        tracing::warn!(metadata = metadata_location, %error, "the version hint lags behind; it is repaired at the next commit or start");
     }
 }

@@ -15,8 +15,8 @@ pub mod store;
 pub mod system;
 mod table;
 
-pub use catalog::{Catalog, CreateView, Settings, View};
+pub use catalog::{Catalog, CreateView, Found, Problem, Rebuilt, Settings, View};
 pub use document::Refs;
 pub use error::{Error, Kind, Result};
-pub use state::{Database, Kept, PostgresUrl, State, Wire};
+pub use state::{Copied, Database, Kept, PostgresUrl, State, Wire};
 pub use table::{Change, Companions, CreateTable, Guard, Origin, Outcome, Proposal, Table, Watch};

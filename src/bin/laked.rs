@@ -31,6 +31,9 @@ struct Flags {
     /// A file of settings; deploy/laked.toml documents all
     #[arg(long, env = "LAKED_CONFIG")]
     config: Option<PathBuf>,
+    /// The catalog's database: sqlite:PATH or postgres://… [default: catalog.db in the lake]
+    #[arg(long)]
+    database: Option<String>,
     /// How long rows may wait for their commit [default: 5s]
     #[arg(long)]
     commit_age: Option<String>,
@@ -68,6 +71,11 @@ fn main() -> ExitCode {
 fn run(flags: &Flags) -> Result<()> {
     let settings = settings(flags)?;
     if flags.print_config {
+        let mut settings = settings;
+        // Shown without its password.
+        if let Ok(database) = settings.catalog.database.parse::<laked_catalog::Database>() {
+            settings.catalog.database = database.to_string();
+        }
         let text = toml::to_string(&settings).map_err(|e| Error::new(Kind::Internal, "settings").because(e))?;
         print!("{text}");
         return Ok(());
@@ -110,6 +118,7 @@ fn settings(flags: &Flags) -> Result<Settings> {
         ("lake", &flags.lake),
         ("listen", &flags.listen),
         ("schemas", &flags.schemas),
+        ("catalog.database", &flags.database),
         ("commit.age", &flags.commit_age),
         ("memory", &flags.memory),
         ("log.format", &log_format),

@@ -4,6 +4,7 @@
 //! wrong and nothing was changed.
 
 mod audit;
+mod catalog;
 mod change;
 pub mod contract;
 pub mod demo;
@@ -125,6 +126,9 @@ enum Verb {
     Token(token::Token),
     /// Whether the daemon is well.
     Health(health::Health),
+    /// Back up, restore, check or rebuild the catalog's database.
+    #[command(subcommand)]
+    Catalog(catalog::CatalogVerb),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -215,6 +219,7 @@ impl Lakectl {
             Verb::Token(verb) => verb.run(&place.source()?, place.output),
             Verb::Health(verb) => verb.run(&place.source()?, place.output),
             Verb::Doctor(verb) => verb.run(&place.source()?, place.output),
+            Verb::Catalog(verb) => verb.run(&place.source()?, place.output),
             Verb::Completions { shell } => {
                 clap_complete::generate(shell, &mut Lakectl::command(), "lakectl", &mut std::io::stdout());
                 Ok(())
@@ -253,6 +258,10 @@ mod tests {
             "token create --role writer --namespace a.b --expires 90d",
             "token revoke x --token-file f",
             "health --ca-file f",
+            "catalog backup f --database sqlite:x",
+            "catalog restore f --force",
+            "catalog check --output json",
+            "catalog rebuild --dry-run",
             "completions bash",
         ] {
             let arguments = std::iter::once("lakectl").chain(line.split(' '));

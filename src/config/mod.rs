@@ -29,6 +29,8 @@ pub struct Settings {
     pub schemas: PathBuf,
     /// Memory for decoding, open partitions and sorting.
     pub memory: Size,
+    /// The catalog.
+    pub catalog: Catalog,
     /// Commits.
     pub commit: Commit,
     /// The HTTP door.
@@ -47,6 +49,14 @@ pub struct Settings {
     pub tls: Tls,
     /// An OpenID Connect issuer.
     pub oidc: Oidc,
+}
+
+/// The catalog.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Catalog {
+    /// Its database: `sqlite:PATH` or `postgres://…`; empty for `catalog.db` in the lake's folder.
+    pub database: String,
 }
 
 /// When rows are committed.
@@ -152,6 +162,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8181)),
             schemas: PathBuf::new(),
             memory: Size::mib(256),
+            catalog: Catalog::default(),
             commit: Commit::default(),
             http: Http::default(),
             spool: Spool::default(),

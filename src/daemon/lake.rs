@@ -102,7 +102,7 @@ impl Lake {
         store.confine(&std::iter::once(warehouse.clone()).chain(allowed).collect::<Vec<_>>())?;
         let state = match state {
             Some(state) => state,
-            None => State::open(&Database::File(dir.join("catalog.db")))?,
+            None => State::open(&database_of(&settings, &dir)?)?,
         };
         let catalog = Catalog::over(state, warehouse, store.clone());
         catalog.repair_hints()?;
@@ -445,6 +445,13 @@ fn locked(dir: &Path, error: io::Error) -> Error {
             .with("lake", dir.display());
     }
     Error::from(error).with("lake", dir.display())
+}
+
+fn database_of(settings: &Settings, dir: &Path) -> Result<Database> {
+    match settings.catalog.database.as_str() {
+        "" => Ok(Database::File(dir.join("catalog.db"))),
+        url => Ok(url.parse()?),
+    }
 }
 
 fn absolute(dir: &Path) -> Result<PathBuf> {

@@ -1,4 +1,5 @@
 //! What the scenarios share.
 
 pub mod daemon;
+pub mod postgres;
 pub mod wire;

@@ -143,7 +143,7 @@ impl Catalog {
                 to: next.location.clone(),
             })
             .collect();
-        match self.inner.state.swap(&swaps, None).or_else(|error| self.resolve(&swaps, error)) {
+        match self.point(&swaps, None).or_else(|error| self.resolve(&swaps, error)) {
             Ok(true) => Outcome::Committed(next.into_iter().map(|next| self.follow_up(next, origin)).collect()),
             Ok(false) => {
                 self.take_back(&next);

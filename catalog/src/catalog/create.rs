@@ -109,7 +109,7 @@ impl Catalog {
         let (namespace, name) = (key(ident.namespace()), ident.name().to_string());
         let from = before.map(|table| table.metadata_location.clone());
         let swap = Swap { sort: Sort::Table, namespace, name, from, to: location };
-        if !self.inner.state.swap(&[swap], None)? {
+        if !self.point(&[swap], None)? {
             return Err(match before {
                 None => taken("Table", ident),
                 Some(_) => Error::new(Kind::Conflict, "the table has changed: read it again").with("table", ident),

@@ -6,6 +6,7 @@
 //! follows, for readers that look at the folder, and metadata files that fell out of the log are deleted with the next
 //! commit, whichever table's it is.
 
+mod cache;
 #[cfg(all(test, feature = "simulation"))]
 mod clock_tests;
 mod commit;
@@ -13,12 +14,16 @@ mod confine;
 mod create;
 mod evolve;
 mod gzip;
+mod names;
+mod recovery;
 #[cfg(all(test, feature = "simulation"))]
 mod reply_tests;
 #[cfg(test)]
 mod tests;
 mod views;
 
+use cache::Cache;
+pub use recovery::{Found, Problem, Rebuilt};
 pub use views::{CreateView, View};
 
 use std::collections::{BTreeMap, HashMap};
@@ -59,7 +64,7 @@ struct Inner {
     store: Store,
     tokens: Tokens,
     warehouse: String,
-    cache: Mutex<HashMap<TableIdent, Arc<Table>>>,
+    cache: Cache,
     locks: Mutex<HashMap<TableIdent, Arc<Mutex<()>>>>,
     guard: OnceLock<Arc<dyn Guard>>,
     watch: OnceLock<Arc<dyn Watch>>,
@@ -72,6 +77,9 @@ impl Drop for Inner {
         self.sweep();
     }
 }
+
+/// Locks that are kept at least, whether they are held or not.
+const LOCKS: usize = 1024;
 
 /// The separator of a namespace's levels, in the database and in the protocol's paths.
 const SEPARATOR: char = '\u{1f}';
@@ -125,7 +133,7 @@ impl Catalog {
     /// A catalog over a state that is open already.
     pub fn over(state: State, warehouse: String, store: Store) -> Catalog {
         let tokens = Tokens::new(state.clone(), store.system().clone());
-        let (cache, locks) = (Mutex::default(), Mutex::default());
+        let (cache, locks) = (Cache::default(), Mutex::default());
         let (guard, watch, fallen) = (OnceLock::new(), OnceLock::new(), Mutex::default());
         Catalog {
             inner: Arc::new(Inner { state, store, tokens, warehouse, cache, locks, guard, watch, fallen }),
@@ -258,15 +266,15 @@ impl Catalog {
     }
 
     fn cached(&self, ident: &TableIdent) -> Option<Arc<Table>> {
-        self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner).get(ident).cloned()
+        self.inner.cache.get(ident)
     }
 
     fn remember(&self, table: &Arc<Table>) {
-        self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(table.ident.clone(), table.clone());
+        self.inner.cache.put(table);
     }
 
     fn forget(&self, ident: &TableIdent) {
-        self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(ident);
+        self.inner.cache.forget(ident);
     }
 
     /// Forgets a table; its files stay.
@@ -276,8 +284,12 @@ impl Catalog {
     pub fn drop_table(&self, ident: &TableIdent) -> Result<()> {
         let lock = self.lock_of(ident);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let dropped = self.inner.state.remove(Sort::Table, &key(ident.namespace()), ident.name())?;
+        let namespace = key(ident.namespace());
+        let location = self.inner.state.pointer(Sort::Table, &namespace, ident.name())?;
+        let location = location.ok_or_else(|| no_table(ident))?;
+        let dropped = self.inner.state.remove(Sort::Table, &namespace, ident.name())?;
         self.forget(ident);
+        self.renamed(Sort::Table, ident, None, &location);
         if dropped { Ok(()) } else { Err(no_table(ident)) }
     }
 
@@ -298,6 +310,7 @@ impl Catalog {
             return Ok(self.inner.state.pointer(sort, &key(from.namespace()), from.name())?.is_some());
         }
         let (old, new) = (key(from.namespace()), key(to.namespace()));
+        let Some(location) = self.inner.state.pointer(sort, &old, from.name())? else { return Ok(false) };
         match self.inner.state.rename(sort, (&old, from.name()), (&new, to.name())) {
             Err(error) if error.kind() == Kind::Exists => {
                 let what = if self.view_is_there(to)? { "View" } else { "Table" };
@@ -306,6 +319,9 @@ impl Catalog {
             }
             result => {
                 self.forget(from);
+                if matches!(result, Ok(true)) {
+                    self.renamed(sort, from, Some(to), &location);
+                }
                 result
             }
         }
@@ -328,23 +344,27 @@ impl Catalog {
         Ok(())
     }
 
-    /// Brings every table's version hint up to its pointer: a crash may have come between the two.
+    /// Brings every table's version hint and name on disk up to its pointer: a crash may have come between the two.
+    /// No table is read for it.
     ///
     /// # Errors
-    /// Database errors; a table that cannot be read is skipped, its readers will say so.
+    /// Database errors; storage errors. A hint that cannot be written is tried again with the next commit.
     pub fn repair_hints(&self) -> Result<()> {
-        for namespace in self.list_namespaces()? {
-            for ident in self.list_tables(&namespace)? {
-                if let Ok(table) = self.load(&ident) {
-                    hint::follow(&self.inner.store, &table);
-                }
-            }
+        let pointers = self.inner.state.pointers()?;
+        for pointer in pointers.iter().filter(|pointer| pointer.sort == Sort::Table) {
+            hint::point(&self.inner.store, &pointer.location);
         }
-        Ok(())
+        self.repair_names(&pointers)
     }
 
     pub(crate) fn lock_of(&self, ident: &TableIdent) -> Arc<Mutex<()>> {
         let mut locks = self.inner.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody holds go, so that names which are asked for once do not stay for ever.
+        if locks.len() >= LOCKS && locks.len() == locks.capacity() {
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            let kept = 2 * locks.len().max(LOCKS);
+            locks.shrink_to(kept);
+        }
         locks.entry(ident.clone()).or_default().clone()
     }
 }

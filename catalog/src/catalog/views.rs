@@ -146,7 +146,7 @@ impl Catalog {
     fn point_view(&self, view: &View, from: Option<String>) -> Result<()> {
         let (namespace, name) = (key(view.ident.namespace()), view.ident.name().to_string());
         let swap = Swap { sort: Sort::View, namespace, name, from, to: view.metadata_location.clone() };
-        if self.inner.state.swap(&[swap], None)? { Ok(()) } else { Err(moved(&view.ident)) }
+        if self.point(&[swap], None)? { Ok(()) } else { Err(moved(&view.ident)) }
     }
 
     /// Forgets a view; its metadata files stay.
@@ -154,7 +154,11 @@ impl Catalog {
     /// # Errors
     /// `NotFound`; database errors.
     pub fn drop_view(&self, ident: &TableIdent) -> Result<()> {
-        let dropped = self.inner.state.remove(Sort::View, &key(ident.namespace()), ident.name())?;
+        let namespace = key(ident.namespace());
+        let location = self.inner.state.pointer(Sort::View, &namespace, ident.name())?;
+        let location = location.ok_or_else(|| no_view(ident))?;
+        let dropped = self.inner.state.remove(Sort::View, &namespace, ident.name())?;
+        self.renamed(Sort::View, ident, None, &location);
         if dropped { Ok(()) } else { Err(no_view(ident)) }
     }
 

@@ -95,6 +95,17 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// The tables with their columns, those of the primary key first and counted: what a backup holds. A table that others
+/// refer to comes before them.
+pub const TABLES: &[(&str, usize, &[&str])] = &[
+    ("namespaces", 1, &["name", "properties"]),
+    ("tables", 2, &["namespace", "name", "metadata_location", "sort"]),
+    ("answers", 1, &["key", "request", "status", "body", "kept_ms"]),
+    ("settled", 1, &["one", "count"]),
+    ("access_tokens", 1, &["id", "label", "role", "namespaces", "hash", "made_ms", "expires_ms", "revoked_ms"]),
+    ("access_key", 1, &["one", "secret"]),
+];
+
 /// The steps from version `found` on, each with the version it reaches.
 ///
 /// # Errors

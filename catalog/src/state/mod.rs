@@ -5,7 +5,9 @@
 //! each, which adds its methods to [`State`]. Moving pointers is one transaction of compare-and-set updates.
 
 mod access;
+mod copy;
 mod database;
+mod group;
 mod migrations;
 mod namespaces;
 mod pointers;
@@ -17,8 +19,9 @@ mod sqlite;
 mod tests;
 
 pub use access::TokenRow;
+pub use copy::Copied;
 pub use database::{Database, PostgresUrl};
-pub use pointers::{Kept, Sort, Swap};
+pub use pointers::{Kept, Pointer, Sort, Swap};
 
 use std::sync::Arc;
 
@@ -45,6 +48,7 @@ pub trait Wire: Send + Sync + std::fmt::Debug {
 pub struct State {
     engine: Arc<dyn Engine>,
     wire: Option<Arc<dyn Wire>>,
+    group: Arc<group::Group>,
 }
 
 impl State {
@@ -58,13 +62,13 @@ impl State {
             Database::Memory => Arc::new(sqlite::Sqlite::open(None)?),
             Database::Postgres(url) => Arc::new(postgres::Postgres::open(url)?),
         };
-        Ok(State { engine, wire: None })
+        Ok(State { engine, wire: None, group: Arc::default() })
     }
 
     /// The same state, reached through `wire`: for tests.
     #[must_use]
     pub fn through(&self, wire: Arc<dyn Wire>) -> State {
-        State { engine: self.engine.clone(), wire: Some(wire) }
+        State { engine: self.engine.clone(), wire: Some(wire), group: Arc::default() }
     }
 
     /// Reads; each statement sees what was committed before it.

@@ -1,11 +1,12 @@
 //! The pointer from each table and view to its metadata file, moved by compare-and-set.
 
 use super::State;
-use super::session::{Row, Session};
+use super::session::Row;
 use crate::error::{Error, Kind, Result};
 
 /// What a name stands for; tables and views share one space of names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sort {
     Table,
     View,
@@ -29,6 +30,15 @@ pub struct Swap {
     /// `None` for a table that must not exist yet.
     pub from: Option<String>,
     pub to: String,
+}
+
+/// A name and what it points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    pub sort: Sort,
+    pub namespace: String,
+    pub name: String,
+    pub location: String,
 }
 
 /// The answer to a request, kept with what the request changed, so that the same request gets it again.
@@ -61,21 +71,14 @@ impl State {
         self.read(|session| session.query(sql, &parameters)?.iter_mut().map(|row| row.text(0)).collect())
     }
 
-    /// Moves pointers, all or none; `false` if one of them is not where it was. `kept` is remembered in the same
-    /// transaction; a key that is there already is a conflict too.
-    pub fn swap(&self, swaps: &[Swap], kept: Option<&Kept>) -> Result<bool> {
-        let moved = self.transact(|session| {
-            let kept = kept.map_or(Ok(true), |kept| keep(session, kept))?;
-            if kept && swaps.iter().try_fold(true, |held, swap| Ok::<_, Error>(held && move_one(session, swap)?))? {
-                return Ok(());
-            }
-            Err(Error::new(Kind::Conflict, "a pointer has moved"))
-        });
-        match moved {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == Kind::Conflict => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Every table and view, in order of namespace and name.
+    pub fn pointers(&self) -> Result<Vec<Pointer>> {
+        let sql = "SELECT sort, namespace, name, metadata_location FROM tables ORDER BY namespace, name";
+        let pointer = |row: &mut Row| {
+            let sort = if row.text(0)? == Sort::View.text() { Sort::View } else { Sort::Table };
+            Ok(Pointer { sort, namespace: row.text(1)?, name: row.text(2)?, location: row.text(3)? })
+        };
+        self.read(|session| session.query(sql, &[])?.iter_mut().map(pointer).collect())
     }
 
     /// The answer kept under a key.
@@ -113,31 +116,4 @@ impl State {
             Ok(session.execute(sql, &parameters)? == 1)
         })
     }
-}
-
-fn move_one(session: &mut dyn Session, swap: &Swap) -> Result<bool> {
-    let Swap { sort, namespace, name, from, to } = swap;
-    let changed = match from {
-        Some(from) => session.execute(
-            "UPDATE tables SET metadata_location = ?4 WHERE namespace = ?1 AND name = ?2 AND metadata_location = ?3
-               AND sort = ?5",
-            &[namespace.into(), name.into(), from.into(), to.into(), sort.text().into()],
-        ),
-        // Nothing is inserted where the namespace has gone.
-        None => session.execute(
-            "INSERT INTO tables (namespace, name, metadata_location, sort)
-             SELECT name, ?2, ?3, ?4 FROM namespaces WHERE name = ?1 ON CONFLICT DO NOTHING",
-            &[namespace.into(), name.into(), to.into(), sort.text().into()],
-        ),
-    };
-    Ok(changed? == 1)
-}
-
-fn keep(session: &mut dyn Session, kept: &Kept) -> Result<bool> {
-    let Kept { key, request, status, body, kept_ms } = kept;
-    let sql = "INSERT INTO answers (key, request, status, body, kept_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT DO NOTHING";
-    let parameters =
-        [key.into(), request.as_slice().into(), (*status).into(), body.as_slice().into(), (*kept_ms).into()];
-    Ok(session.execute(sql, &parameters)? == 1)
 }

@@ -116,6 +116,13 @@ impl Engine for Postgres {
         self.with("", &mut |connection| work(connection))
     }
 
+    fn snapshot(&self, work: Work<'_>) -> Result<()> {
+        self.with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &mut |connection| {
+            let done = work(connection);
+            connection.end(done)
+        })
+    }
+
     fn transaction(&self, work: Work<'_>) -> Result<()> {
         self.with(BEGIN, &mut |connection| {
             let done = work(connection);
@@ -151,7 +158,7 @@ fn configuration(url: &PostgresUrl) -> Result<Config> {
 
 struct Connection {
     client: Client,
-    prepared: HashMap<&'static str, Statement>,
+    prepared: HashMap<String, Statement>,
     /// A statement of this transaction failed: PostgreSQL would answer COMMIT by rolling back.
     failed: bool,
     /// Nobody knows what state it is in: not to be used again.
@@ -188,12 +195,12 @@ impl Connection {
         done.and_then(|()| Err(Error::new(Kind::Internal, "a transaction went on after a statement of it had failed")))
     }
 
-    fn prepared(&mut self, sql: &'static str) -> Result<Statement, postgres::Error> {
+    fn prepared(&mut self, sql: &str) -> Result<Statement, postgres::Error> {
         if let Some(statement) = self.prepared.get(sql) {
             return Ok(statement.clone());
         }
         let statement = self.client.prepare(&sql.replace('?', "$"))?;
-        self.prepared.insert(sql, statement.clone());
+        self.prepared.insert(sql.to_string(), statement.clone());
         Ok(statement)
     }
 
@@ -208,12 +215,12 @@ fn references<'a>(parameters: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
 }
 
 impl Session for Connection {
-    fn execute(&mut self, sql: &'static str, parameters: &[Value<'_>]) -> Result<u64> {
+    fn execute(&mut self, sql: &str, parameters: &[Value<'_>]) -> Result<u64> {
         let done = self.prepared(sql).and_then(|statement| self.client.execute(&statement, &references(parameters)));
         self.ran(done)
     }
 
-    fn query(&mut self, sql: &'static str, parameters: &[Value<'_>]) -> Result<Vec<Row>> {
+    fn query(&mut self, sql: &str, parameters: &[Value<'_>]) -> Result<Vec<Row>> {
         let found = self.prepared(sql).and_then(|statement| self.client.query(&statement, &references(parameters)));
         self.ran(found)?.iter().map(row_of).collect()
     }

@@ -109,19 +109,19 @@ pub trait Session {
     ///
     /// # Errors
     /// Database errors.
-    fn execute(&mut self, sql: &'static str, parameters: &[Value<'_>]) -> Result<u64>;
+    fn execute(&mut self, sql: &str, parameters: &[Value<'_>]) -> Result<u64>;
 
     /// Every row of an answer. The statement bounds how many there are.
     ///
     /// # Errors
     /// Database errors.
-    fn query(&mut self, sql: &'static str, parameters: &[Value<'_>]) -> Result<Vec<Row>>;
+    fn query(&mut self, sql: &str, parameters: &[Value<'_>]) -> Result<Vec<Row>>;
 
     /// The first row of an answer.
     ///
     /// # Errors
     /// Database errors.
-    fn first(&mut self, sql: &'static str, parameters: &[Value<'_>]) -> Result<Option<Row>> {
+    fn first(&mut self, sql: &str, parameters: &[Value<'_>]) -> Result<Option<Row>> {
         Ok(self.query(sql, parameters)?.into_iter().next())
     }
 }
@@ -141,6 +141,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The work's; database errors.
     fn read(&self, work: Work<'_>) -> Result<()>;
+
+    /// Reads, all statements at one moment.
+    ///
+    /// # Errors
+    /// The work's; database errors.
+    fn snapshot(&self, work: Work<'_>) -> Result<()>;
 
     /// Reads and writes in one transaction, durable when this returns.
     ///

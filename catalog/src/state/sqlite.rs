@@ -59,6 +59,16 @@ impl Sqlite {
         Ok(Self { writer: Mutex::new(writer), readers })
     }
 
+    /// Everything into the one file, with no log beside it, and closed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn into_one_file(self) -> Result<()> {
+        let writer = self.writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+        writer.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(())).map_err(failed)?;
+        writer.close().map_err(|(_, error)| failed(error))
+    }
+
     fn writer(&self) -> MutexGuard<'_, Connection> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,6 +100,15 @@ impl Engine for Sqlite {
         let result = work(&mut Over(&reader));
         readers.put(Some(reader));
         result
+    }
+
+    fn snapshot(&self, work: Work<'_>) -> Result<()> {
+        self.read(&mut |session| {
+            session.execute("BEGIN", &[])?;
+            let done = work(session);
+            session.execute("ROLLBACK", &[])?;
+            done
+        })
     }
 
     fn transaction(&self, work: Work<'_>) -> Result<()> {
@@ -129,13 +148,13 @@ fn value_of(value: ValueRef<'_>) -> Result<Value<'static>> {
 }
 
 impl Session for Over<'_> {
-    fn execute(&mut self, sql: &'static str, parameters: &[Value<'_>]) -> Result<u64> {
+    fn execute(&mut self, sql: &str, parameters: &[Value<'_>]) -> Result<u64> {
         let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
         let changed = statement.execute(params_from_iter(parameters)).map_err(failed)?;
         Ok(u64::try_from(changed).unwrap_or(u64::MAX))
     }
 
-    fn query(&mut self, sql: &'static str, parameters: &[Value<'_>]) -> Result<Vec<Row>> {
+    fn query(&mut self, sql: &str, parameters: &[Value<'_>]) -> Result<Vec<Row>> {
         let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
         let columns = statement.column_count();
         let mut found = statement.query(params_from_iter(parameters)).map_err(failed)?;

@@ -216,6 +216,46 @@ fn a_newer_schema_is_refused(server: &PostgresServer, database: &Database) {
     assert_eq!(refused.kind(), Kind::Invalid, "{refused}");
 }
 
+/// What a copy is compared by.
+fn said(state: &State) -> String {
+    let namespaces: Vec<_> = state.namespaces().expect("lists");
+    let properties: Vec<_> = namespaces.iter().map(|name| state.namespace(name).expect("reads")).collect();
+    format!(
+        "{namespaces:?} {properties:?} {:?} {:?}",
+        state.pointers().expect("lists"),
+        state.answer("k").expect("reads")
+    )
+}
+
+#[test]
+fn a_backup_of_either_is_restored_into_either() {
+    let server = PostgresServer::start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (first, again) = (folder.path().join("first.backup"), folder.path().join("again.backup"));
+    let sqlite = State::open(&Database::Memory).expect("opens");
+    suite(&sqlite);
+    for n in 0..600 {
+        assert!(sqlite.swap(&[move_of(&format!("many-{n:04}"), None, "x")], None).expect("makes"));
+    }
+    let copied = sqlite.back_up(&first).expect("backs up");
+    assert_eq!((copied.namespaces, copied.tables), (6, 602));
+    assert!(!folder.path().join("first.backup-wal").exists(), "a backup is one file");
+    let shared = State::open(&postgres(&server)).expect("opens");
+    assert_eq!(shared.restore(&first, false).expect("restores"), copied);
+    assert_eq!(said(&shared), said(&sqlite));
+    assert_eq!(shared.restore(&first, false).expect_err("is not empty").kind(), Kind::Conflict);
+    assert!(shared.remove(Sort::Table, "n", "u").expect("removes"));
+    shared.back_up(&again).expect("backs up");
+    let back = State::open(&Database::File(folder.path().join("catalog.db"))).expect("opens");
+    suite(&back);
+    back.restore(&again, true).expect("restores");
+    assert_eq!(said(&back), said(&shared));
+    assert_ne!(said(&back), said(&sqlite));
+    std::fs::copy("/bin/sh", folder.path().join("sh")).expect("copies");
+    assert_eq!(back.restore(&folder.path().join("sh"), true).expect_err("no backup").kind(), Kind::Invalid);
+    assert_eq!(said(&back), said(&shared), "and nothing was lost");
+}
+
 #[test]
 fn a_database_that_cannot_be_used_says_why() {
     for (url, kind, words) in [
@@ -227,4 +267,37 @@ fn a_database_that_cannot_be_used_says_why() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
+}
+
+/// Sixteen threads, each with a pointer of its own and all with one they fight over; requests share transactions, and
+/// each is told of its own.
+#[test]
+fn requests_that_share_a_transaction_are_told_of_their_own() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let state = State::open(&Database::File(folder.path().join("catalog.db"))).expect("opens");
+    namespace(&state, "n");
+    assert!(state.swap(&[move_of("all", None, "0")], None).expect("makes"));
+    let won: u32 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16)
+            .map(|n| {
+                let state = &state;
+                scope.spawn(move || {
+                    let (name, mut won) = (format!("own{n}"), 0);
+                    assert!(state.swap(&[move_of(&name, None, "0")], None).expect("makes"));
+                    for at in 0..20 {
+                        let (from, to) = (at.to_string(), (at + 1).to_string());
+                        assert!(state.swap(&[move_of(&name, Some(&from), &to)], None).expect("moves"));
+                        let all = state.pointer(Sort::Table, "n", "all").expect("reads").expect("is there");
+                        let next = (all.parse::<u32>().expect("a number") + 1).to_string();
+                        let both = [move_of(&name, Some(&to), &to), move_of("all", Some(&all), &next)];
+                        won += u32::from(state.swap(&both, None).expect("answers"));
+                    }
+                    won
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("ends")).sum()
+    });
+    assert_eq!(state.pointer(Sort::Table, "n", "all").expect("reads"), Some(won.to_string()));
+    assert!(won >= 20, "{won}");
 }

@@ -48,7 +48,7 @@ pub struct Entry {
     pub modified: SystemTime,
 }
 
-fn failed(error: io::Error, operation: &'static str, location: &str) -> Error {
+pub(super) fn failed(error: io::Error, operation: &'static str, location: &str) -> Error {
     let cause = Error::from(error);
     Error::new(cause.kind(), operation).with("location", location).because(cause)
 }

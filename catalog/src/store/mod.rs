@@ -15,6 +15,7 @@ mod file_io;
 mod local;
 mod location;
 mod os;
+mod replace;
 #[cfg(feature = "simulation")]
 mod simulated;
 mod staged;

@@ -1,0 +1,181 @@
+//! Moves of pointers, several requests to a transaction.
+//!
+//! A transaction costs one sync of the disk, however many pointers it moves. So requests queue: the first that finds
+//! nobody at it leads, takes all that wait (itself among them), makes one transaction of them and tells each how its own
+//! went. Nobody waits for others to come: those that arrive during a sync make up the next transaction.
+//!
+//! A request that does not fit is left out, not the others with it. If the transaction fails, all who were in it are told
+//! so, and each looks for itself what became of its own.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::session::{Session, Value};
+use super::{Kept, State, Swap};
+use crate::error::{Error, Kind, Result};
+
+/// Requests in one transaction, at most.
+const MOST: usize = 64;
+
+/// Who waits, and whether somebody leads.
+#[derive(Debug, Default)]
+pub struct Group {
+    queue: Mutex<Queue>,
+    turned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Arc<Request>>,
+    led: bool,
+}
+
+#[derive(Debug)]
+struct Request {
+    swaps: Vec<Swap>,
+    kept: Option<Kept>,
+    outcome: Mutex<Option<Result<bool>>>,
+}
+
+impl Request {
+    fn outcome(&self) -> MutexGuard<'_, Option<Result<bool>>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Group {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A leader's turn; however it ends, those it led have an answer and the next may lead.
+struct Turn<'a> {
+    group: &'a Group,
+    requests: Vec<Arc<Request>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        for request in &self.requests {
+            let lost = || Err(Error::new(Kind::Internal, "the transaction's leader ended without a word"));
+            request.outcome().get_or_insert_with(lost);
+        }
+        self.group.queue().led = false;
+        self.group.turned.notify_all();
+    }
+}
+
+impl State {
+    /// Moves pointers, all or none; `false` if one of them is not where it was. `kept` is remembered in the same
+    /// transaction; a key that is there already is a conflict too.
+    pub fn swap(&self, swaps: &[Swap], kept: Option<&Kept>) -> Result<bool> {
+        let request = Request { swaps: swaps.to_vec(), kept: kept.cloned(), outcome: Mutex::new(None) };
+        let request = Arc::new(request);
+        let mut queue = self.group.queue();
+        queue.waiting.push(request.clone());
+        loop {
+            if let Some(outcome) = request.outcome().take() {
+                return outcome;
+            }
+            if queue.led {
+                queue = self.group.turned.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            queue.led = true;
+            let count = queue.waiting.len().min(MOST);
+            let turn = Turn { group: &self.group, requests: queue.waiting.drain(..count).collect() };
+            drop(queue);
+            self.lead(&turn.requests);
+            drop(turn);
+            queue = self.group.queue();
+        }
+    }
+
+    fn lead(&self, requests: &[Arc<Request>]) {
+        let done = self.transact(|session| {
+            requests.iter().map(|request| take_in(session, request)).collect::<Result<Vec<bool>>>()
+        });
+        match done {
+            Ok(moved) => {
+                for (request, moved) in requests.iter().zip(moved) {
+                    *request.outcome() = Some(Ok(moved));
+                }
+            }
+            // One of them is at fault: each on its own.
+            Err(error) if requests.len() > 1 && matches!(error.kind(), Kind::Invalid | Kind::Internal) => {
+                requests.iter().for_each(|request| self.lead(std::slice::from_ref(request)));
+            }
+            Err(error) => {
+                let (kind, text) = (error.kind(), error.to_string());
+                let mut error = Some(error);
+                for request in requests {
+                    let own = error.take().unwrap_or_else(|| Error::new(kind, text.clone()));
+                    *request.outcome() = Some(Err(own));
+                }
+            }
+        }
+    }
+}
+
+/// Does what one request asks, or nothing.
+fn take_in(session: &mut dyn Session, request: &Request) -> Result<bool> {
+    if let ([swap], None) = (request.swaps.as_slice(), &request.kept) {
+        return move_one(session, swap);
+    }
+    let free = match &request.kept {
+        Some(kept) => session.first("SELECT key FROM answers WHERE key = ?1", &[(&kept.key).into()])?.is_none(),
+        None => true,
+    };
+    let fits = request.swaps.iter().try_fold(free, |fits, swap| Ok::<_, Error>(fits && holds(session, swap)?))?;
+    if !fits {
+        return Ok(false);
+    }
+    for swap in &request.swaps {
+        if !move_one(session, swap)? {
+            return Err(Error::new(Kind::Internal, "a request moves one pointer twice").with("name", &swap.name));
+        }
+    }
+    request.kept.as_ref().map_or(Ok(()), |kept| keep(session, kept))?;
+    Ok(true)
+}
+
+/// Whether a pointer is where a move needs it.
+fn holds(session: &mut dyn Session, swap: &Swap) -> Result<bool> {
+    let Swap { sort, namespace, name, from, .. } = swap;
+    let held = "SELECT name FROM tables WHERE namespace = ?1 AND name = ?2 AND metadata_location = ?3 AND sort = ?4";
+    let free = "SELECT name FROM namespaces WHERE name = ?1
+                   AND NOT EXISTS (SELECT 1 FROM tables WHERE namespace = ?1 AND name = ?2)";
+    let place: [Value<'_>; 2] = [namespace.into(), name.into()];
+    let [first, second] = place;
+    let found = match from {
+        Some(from) => session.first(held, &[first, second, from.into(), sort.text().into()])?,
+        None => session.first(free, &[first, second])?,
+    };
+    Ok(found.is_some())
+}
+
+fn move_one(session: &mut dyn Session, swap: &Swap) -> Result<bool> {
+    let Swap { sort, namespace, name, from, to } = swap;
+    let changed = match from {
+        Some(from) => session.execute(
+            "UPDATE tables SET metadata_location = ?4 WHERE namespace = ?1 AND name = ?2 AND metadata_location = ?3
+               AND sort = ?5",
+            &[namespace.into(), name.into(), from.into(), to.into(), sort.text().into()],
+        ),
+        // Nothing is inserted where the namespace has gone.
+        None => session.execute(
+            "INSERT INTO tables (namespace, name, metadata_location, sort)
+             SELECT name, ?2, ?3, ?4 FROM namespaces WHERE name = ?1 ON CONFLICT DO NOTHING",
+            &[namespace.into(), name.into(), to.into(), sort.text().into()],
+        ),
+    };
+    Ok(changed? == 1)
+}
+
+fn keep(session: &mut dyn Session, kept: &Kept) -> Result<()> {
+    let Kept { key, request, status, body, kept_ms } = kept;
+    let sql = "INSERT INTO answers (key, request, status, body, kept_ms) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let parameters: [Value<'_>; 5] =
+        [key.into(), request.as_slice().into(), (*status).into(), body.as_slice().into(), (*kept_ms).into()];
+    session.execute(sql, &parameters).map(drop)
+}
