@@ -71,20 +71,35 @@ impl Target {
 }
 
 /// Where a change is committed.
-enum Place<'a> {
+pub enum Place<'a> {
+    /// Through its catalog.
     Daemon(&'a Source),
-    Lake { catalog: Catalog, _lock: Box<dyn DiskLock> },
+    /// In a lake that no daemon has.
+    Lake {
+        /// Its catalog.
+        catalog: Catalog,
+        /// Held so long.
+        _lock: Box<dyn DiskLock>,
+    },
 }
 
 impl Place<'_> {
-    fn open(source: &Source) -> Result<Place<'_>> {
+    /// Opens it; a lake is locked, and what its last daemon left open is settled.
+    ///
+    /// # Errors
+    /// `Conflict` if a daemon has the lake; those of recovery.
+    pub fn open(source: &Source) -> Result<Place<'_>> {
         match source {
             Source::Daemon(_) => Ok(Place::Daemon(source)),
             Source::Lake(folder) => open_lake(folder),
         }
     }
 
-    fn commit(&self, ident: &TableIdent, edit: &Edit) -> Result<()> {
+    /// Commits a change.
+    ///
+    /// # Errors
+    /// `Conflict` if somebody was faster; `Unknown` if nobody can tell; the catalog's.
+    pub fn commit(&self, ident: &TableIdent, edit: &Edit) -> Result<()> {
         let Edit { requirements, updates } = edit.clone();
         match self {
             Place::Daemon(source) => source.commit(ident, &requirements, &updates),

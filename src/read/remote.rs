@@ -59,7 +59,7 @@ impl Remote {
     /// GETs JSON; `path` begins with a slash.
     ///
     /// # Errors
-    /// `Unavailable` if nobody answers; `NotFound`; `Forbidden`; `Conflict`; `Invalid` with the daemon's words otherwise.
+    /// `Unavailable` if nobody answers, or not now; `Unknown` if the daemon failed; `NotFound`; `Forbidden`; `Conflict`; `Invalid` with the daemon's words otherwise.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let url = format!("{}{path}", self.url);
         let response = self.agent.get(&url).call().map_err(|error| silent(&url, error))?;
@@ -139,6 +139,8 @@ fn answered(url: &str, mut response: Response<Body>) -> Result<Vec<u8>> {
         403 => refused(Kind::Forbidden, "the daemon does not allow it"),
         404 => Err(Error::new(Kind::NotFound, "the daemon knows no such thing").with("url", url)),
         409 => refused(Kind::Conflict, "the daemon refuses"),
+        503 => refused(Kind::Unavailable, "the daemon cannot do it now: try again"),
+        500.. => refused(Kind::Unknown, "the daemon failed; if this was to change something, look whether it did"),
         _ => Err(Error::new(Kind::Invalid, "the daemon refuses")
             .with("status", status)
             .with("url", url)

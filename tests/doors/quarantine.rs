@@ -120,6 +120,27 @@ fn what_is_mended_goes_into_the_table_once() {
 }
 
 #[test]
+fn a_lake_without_a_daemon_remembers_what_was_replayed() {
+    let lake = Lake::new(&[]);
+    let body = records(0..GOOD) + "{\"n\":-1,\"place\":\"TW\"}\n";
+    assert_eq!(lake.send("?wait=committed", &[NDJSON], body.as_bytes()).status, 200);
+    let (path, schemas) = (lake.path(), lake.folder.path().join("schemas"));
+    let Lake { folder, flags, settings, daemon } = lake;
+    assert!(daemon.stop(), "it drains and ends well");
+    let replay = || -> Value {
+        let (path, schemas) = (path.to_str().expect("UTF-8"), schemas.to_str().expect("UTF-8"));
+        let words = ["--lake", path, "--output", "json", "quarantine", "replay", TABLE, "--set", "n=1000"];
+        serde_json::from_str(&crate::kit::daemon::lakectl(&[&words[..], &["--schemas", schemas]].concat()))
+            .expect("JSON")
+    };
+    let (first, again) = (replay(), replay());
+    assert_eq!((&first["sent"], &first["accepted"]), (&1.into(), &1.into()));
+    assert_eq!((&again["sent"], &again["sent-before"]), (&0.into(), &1.into()));
+    let lake = Lake::start(folder, flags, settings);
+    assert_eq!(lake.numbers().len() as u64, GOOD + 1);
+}
+
+#[test]
 fn a_record_that_is_not_held_whole_is_not_replayed() {
     let lake = Lake::new(&[]);
     let long = format!("{{\"n\":-1,\"place\":\"{}\"}}\n", "x".repeat(100 << 10));

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use iceberg::spec::TableMetadata;
-use iceberg::{TableIdent, TableRequirement, TableUpdate};
-use laked_catalog::{Catalog, Change, Origin, Outcome};
+use iceberg::{TableIdent, TableUpdate};
 
+use crate::cli::change;
 use crate::error::{Error, Kind, Result};
-use crate::read::{Source, source};
+use crate::maintain::Edit;
+use crate::read::Source;
 
 const PREFIX: &str = "laked.replayed.";
 /// A property of more bytes is not written: it is copied at every commit of the table.
@@ -65,22 +66,9 @@ impl Replayed {
     /// Those of the commit.
     pub fn keep(&self, source: &Source, table: &TableIdent) -> Result<()> {
         let updates = self.lanes.iter().map(|(lane, entries)| (format!("{PREFIX}{lane}"), text(entries))).collect();
-        let uuid = source.table(table)?.metadata.uuid();
-        let requirements = vec![TableRequirement::UuidMatch { uuid }];
-        let updates = vec![TableUpdate::SetProperties { updates }];
-        match source {
-            Source::Daemon(_) => source.commit(table, &requirements, &updates),
-            Source::Lake(folder) => {
-                commit(&source::open_catalog(folder)?, Change { ident: table.clone(), requirements, updates })
-            }
-        }
-    }
-}
-
-fn commit(catalog: &Catalog, change: Change) -> Result<()> {
-    match catalog.commit(vec![change], Origin::Daemon) {
-        Outcome::Committed(_) => Ok(()),
-        Outcome::Conflict(error) | Outcome::Refused(error) | Outcome::Unknown(error) => Err(error),
+        let mut edit = Edit::of(&source.table(table)?.metadata);
+        edit.updates.push(TableUpdate::SetProperties { updates });
+        change::Place::open(source)?.commit(table, &edit)
     }
 }
 
