@@ -52,7 +52,7 @@ impl Daemon {
         std::fs::create_dir_all(&schemas)?;
         let began = Instant::now();
         let mut child = Command::new(laked)
-            .args(["--listen", "127.0.0.1:0", "--lake"])
+            .args(["--allow-location", "file:///lake", "--listen", "127.0.0.1:0", "--lake"])
             .arg(lake)
             .arg("--schemas")
             .arg(schemas)
@@ -103,7 +103,7 @@ impl Connection {
     /// Sends a request; gives the status and the ETag, and keeps the body.
     fn ask(&mut self, method: &str, path: &str, header: &str, body: &str) -> Outcome<(u16, String)> {
         let request = format!(
-            "{method} /v1/{path} HTTP/1.1\r\nHost: l\r\nContent-Type: application/json\r\n{header}Content-Length: {}\r\n\r\n{body}",
+            "{method} /v1/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{header}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         self.stream.get_mut().write_all(request.as_bytes())?;
