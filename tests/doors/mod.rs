@@ -13,32 +13,18 @@ mod quarantine;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::kit::daemon::{Answer, Daemon, binary, get, lakectl, post};
-
-/// The table that is sent to.
-const TABLE: &str = "probe.readings";
-const CONTRACT: &str = r#"
-[table]
-version = 1
-partition = ["place"]
-
-[fields]
-n = { type = "long", required = true, range = [0, 1000000] }
-place = { type = "string", required = true, enum = ["TW", "JP"] }
-at = "timestamptz"
-"#;
+use crate::kit::daemon::{Answer, Daemon, get, lakectl, post};
+use crate::kit::readings::{Readings, TABLE};
 
 const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
 const CSV: (&str, &str) = ("Content-Type", "text/csv");
 
 /// A lake of one table, and the daemon that serves it.
 struct Lake {
-    folder: TempDir,
+    folder: Readings,
     flags: Vec<String>,
     settings: Vec<(String, String)>,
     daemon: Daemon,
@@ -52,30 +38,24 @@ impl Lake {
 
     /// The same with flags, which the daemon keeps.
     fn with(flags: &[&str], settings: &[(&str, &str)]) -> Lake {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let schemas = folder.path().join("schemas/probe");
-        fs::create_dir_all(&schemas).expect("a folder");
-        fs::write(schemas.join("readings.toml"), CONTRACT).expect("writes");
         let settings = settings.iter().map(|(name, value)| (format!("LAKED_{name}"), (*value).to_owned())).collect();
         let flags = flags.iter().map(ToString::to_string).collect();
-        Lake::start(folder, flags, settings)
+        Lake::start(Readings::new(), flags, settings)
     }
 
-    fn start(folder: TempDir, flags: Vec<String>, settings: Vec<(String, String)>) -> Lake {
-        let mut command = Command::new(binary("laked"));
-        let lake = folder.path().join("lake");
-        command.arg("--lake").arg(&lake).args(["--listen", "127.0.0.1:0"]).args(&flags);
+    fn start(folder: Readings, flags: Vec<String>, settings: Vec<(String, String)>) -> Lake {
+        let mut command = folder.served();
+        command.args(&flags).envs(settings.iter().cloned());
         if flags.is_empty() {
             command.args(["--commit-age", "200ms"]);
         }
-        command.arg("--schemas").arg(folder.path().join("schemas")).envs(settings.iter().cloned());
         let daemon = Daemon::spawn(command).expect("the daemon starts");
         Lake { folder, flags, settings, daemon }
     }
 
     /// The lake's folder.
     fn path(&self) -> PathBuf {
-        self.folder.path().join("lake")
+        self.folder.lake()
     }
 
     /// Kills the daemon and starts another.

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{CONTRACT, CSV, Lake, NDJSON, TABLE, json, records};
+use super::{CSV, Lake, NDJSON, TABLE, json, records};
+use crate::kit::readings::CONTRACT;
 
 /// Good records in front, so that the bad ones are few.
 const GOOD: u64 = 400;
@@ -87,7 +88,7 @@ fn what_is_mended_goes_into_the_table_once() {
     );
     lake.drop("more.ndjson", (records(GOOD..2 * GOOD) + &more(1005)).as_bytes());
     lake.await_filed(1);
-    let contract = lake.folder.path().join("schemas/probe/readings.toml");
+    let contract = lake.folder.contract();
     fs::write(contract, CONTRACT.replace("version = 1", "version = 2").replace("\"JP\"]", "\"JP\", \"KR\"]"))
         .expect("writes");
     let mut lake = lake.stopped();

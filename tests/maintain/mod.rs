@@ -4,51 +4,34 @@
 
 mod evolve;
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::kit::daemon::{Daemon, binary, get, post};
+use crate::kit::readings::{Readings, TABLE};
 
-const TABLE: &str = "probe.readings";
-const CONTRACT: &str = r#"
-[table]
-version = 1
-partition = ["place"]
-
-[fields]
-n = { type = "long", required = true, range = [0, 1000000] }
-place = { type = "string", required = true, enum = ["TW", "JP"] }
-at = "timestamptz"
-"#;
 /// Records of a body.
 const BODY: u64 = 10;
 
 /// A lake of one table; `laked` serves it, or nobody does.
 struct Lake {
-    folder: TempDir,
+    folder: Readings,
     daemon: Option<Daemon>,
 }
 
 impl Lake {
     fn new() -> Lake {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let schemas = folder.path().join("schemas/probe");
-        fs::create_dir_all(&schemas).expect("a folder");
-        fs::write(schemas.join("readings.toml"), CONTRACT).expect("writes");
-        let mut lake = Lake { folder, daemon: None };
+        let mut lake = Lake { folder: Readings::new(), daemon: None };
         lake.start();
         lake
     }
 
     fn start(&mut self) {
-        let mut command = Command::new(binary("laked"));
-        command.arg("--lake").arg(self.path()).args(["--listen", "127.0.0.1:0", "--commit-age", "50ms"]);
-        command.arg("--schemas").arg(self.folder.path().join("schemas"));
+        let mut command = self.folder.served();
+        command.args(["--commit-age", "50ms"]);
         self.daemon = Some(Daemon::spawn(command).expect("the daemon starts"));
     }
 
@@ -57,7 +40,7 @@ impl Lake {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.path().join("lake")
+        self.folder.lake()
     }
 
     fn url(&self) -> &str {

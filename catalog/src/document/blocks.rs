@@ -9,10 +9,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use iceberg::spec::{SnapshotRef, TableMetadata};
+use iceberg::spec::{Snapshot, SnapshotRef, TableMetadata};
 
 use super::held::Span;
-use iceberg::spec::Snapshot;
 
 /// A block that is longer takes no more.
 const BLOCK: usize = 64 << 10;

@@ -50,146 +50,74 @@ fn narrow(id: i64) -> i32 {
     i32::try_from(id).unwrap_or(i32::MIN)
 }
 
-impl Piece for Schema {
-    const FIELD: &'static str = "schemas";
-
-    fn id(&self) -> i64 {
-        i64::from(self.schema_id())
-    }
-
-    fn id_in(text: &str) -> serde_json::Result<i64> {
+/// The id that a text says under its name.
+macro_rules! said_id {
+    ($text:ident, $key:literal $(, $absent:ident)?) => {{
         #[derive(Deserialize)]
         struct Id {
-            // A schema of format 1 may have none.
-            #[serde(rename = "schema-id", default)]
+            #[serde(rename = $key $(, $absent)?)]
             id: i64,
         }
-        serde_json::from_str(text).map(|Id { id }| id)
-    }
-
-    fn by_id(metadata: &TableMetadata, id: i64) -> Option<&Arc<Self>> {
-        metadata.schema_by_id(narrow(id))
-    }
-
-    fn all(metadata: &TableMetadata) -> Vec<&Arc<Self>> {
-        metadata.schemas_iter().collect()
-    }
-
-    fn count(metadata: &TableMetadata) -> usize {
-        metadata.schemas_iter().len()
-    }
-
-    fn form(&self, _version: FormatVersion) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
-    }
-
-    fn said(said: &Said) -> &[Value] {
-        &said.schemas
-    }
+        serde_json::from_str($text).map(|Id { id }| id)
+    }};
 }
 
-impl Few for Schema {
-    fn spans(held: &Held) -> &[Span<Self>] {
-        &held.schemas
-    }
+/// The pieces of which there are few differ in nothing but names.
+macro_rules! few {
+    ($($piece:ty, $field:literal, $lies:ident, $key:literal $(or $absent:ident)?, |$one:ident| $id:expr, |$metadata:ident, $wanted:ident| $by:expr, $iter:ident;)*) => {$(
+        impl Piece for $piece {
+            const FIELD: &'static str = $field;
 
-    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
-        &mut held.schemas
-    }
-}
+            fn id(&self) -> i64 {
+                let $one = self;
+                $id
+            }
 
-impl Piece for PartitionSpec {
-    const FIELD: &'static str = "partition-specs";
+            fn id_in(text: &str) -> serde_json::Result<i64> {
+                said_id!(text, $key $(, $absent)?)
+            }
 
-    fn id(&self) -> i64 {
-        i64::from(self.spec_id())
-    }
+            fn by_id($metadata: &TableMetadata, $wanted: i64) -> Option<&Arc<Self>> {
+                $by
+            }
 
-    fn id_in(text: &str) -> serde_json::Result<i64> {
-        #[derive(Deserialize)]
-        struct Id {
-            #[serde(rename = "spec-id")]
-            id: i64,
+            fn all(metadata: &TableMetadata) -> Vec<&Arc<Self>> {
+                metadata.$iter().collect()
+            }
+
+            fn count(metadata: &TableMetadata) -> usize {
+                metadata.$iter().len()
+            }
+
+            fn form(&self, _version: FormatVersion) -> serde_json::Result<Vec<u8>> {
+                serde_json::to_vec(self)
+            }
+
+            fn said(said: &Said) -> &[Value] {
+                &said.$lies
+            }
         }
-        serde_json::from_str(text).map(|Id { id }| id)
-    }
 
-    fn by_id(metadata: &TableMetadata, id: i64) -> Option<&Arc<Self>> {
-        metadata.partition_spec_by_id(narrow(id))
-    }
+        impl Few for $piece {
+            fn spans(held: &Held) -> &[Span<Self>] {
+                &held.$lies
+            }
 
-    fn all(metadata: &TableMetadata) -> Vec<&Arc<Self>> {
-        metadata.partition_specs_iter().collect()
-    }
-
-    fn count(metadata: &TableMetadata) -> usize {
-        metadata.partition_specs_iter().len()
-    }
-
-    fn form(&self, _version: FormatVersion) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
-    }
-
-    fn said(said: &Said) -> &[Value] {
-        &said.specs
-    }
-}
-
-impl Few for PartitionSpec {
-    fn spans(held: &Held) -> &[Span<Self>] {
-        &held.specs
-    }
-
-    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
-        &mut held.specs
-    }
-}
-
-impl Piece for SortOrder {
-    const FIELD: &'static str = "sort-orders";
-
-    fn id(&self) -> i64 {
-        self.order_id
-    }
-
-    fn id_in(text: &str) -> serde_json::Result<i64> {
-        #[derive(Deserialize)]
-        struct Id {
-            #[serde(rename = "order-id")]
-            id: i64,
+            fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
+                &mut held.$lies
+            }
         }
-        serde_json::from_str(text).map(|Id { id }| id)
-    }
-
-    fn by_id(metadata: &TableMetadata, id: i64) -> Option<&Arc<Self>> {
-        metadata.sort_order_by_id(id)
-    }
-
-    fn all(metadata: &TableMetadata) -> Vec<&Arc<Self>> {
-        metadata.sort_orders_iter().collect()
-    }
-
-    fn count(metadata: &TableMetadata) -> usize {
-        metadata.sort_orders_iter().len()
-    }
-
-    fn form(&self, _version: FormatVersion) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
-    }
-
-    fn said(said: &Said) -> &[Value] {
-        &said.orders
-    }
+    )*};
 }
 
-impl Few for SortOrder {
-    fn spans(held: &Held) -> &[Span<Self>] {
-        &held.orders
-    }
-
-    fn spans_mut(held: &mut Held) -> &mut Vec<Span<Self>> {
-        &mut held.orders
-    }
+few! {
+    // A schema of format 1 may have no id.
+    Schema, "schemas", schemas, "schema-id" or default, |piece| i64::from(piece.schema_id()),
+        |metadata, id| metadata.schema_by_id(narrow(id)), schemas_iter;
+    PartitionSpec, "partition-specs", specs, "spec-id", |piece| i64::from(piece.spec_id()),
+        |metadata, id| metadata.partition_spec_by_id(narrow(id)), partition_specs_iter;
+    SortOrder, "sort-orders", orders, "order-id", |piece| piece.order_id,
+        |metadata, id| metadata.sort_order_by_id(id), sort_orders_iter;
 }
 
 impl Piece for Snapshot {
@@ -200,12 +128,7 @@ impl Piece for Snapshot {
     }
 
     fn id_in(text: &str) -> serde_json::Result<i64> {
-        #[derive(Deserialize)]
-        struct Id {
-            #[serde(rename = "snapshot-id")]
-            id: i64,
-        }
-        serde_json::from_str(text).map(|Id { id }| id)
+        said_id!(text, "snapshot-id")
     }
 
     fn by_id(metadata: &TableMetadata, id: i64) -> Option<&Arc<Self>> {

@@ -146,6 +146,18 @@ impl World {
         assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
     }
 
+    /// What a plan came to.
+    async fn ended(&self, path: &str) -> Value {
+        loop {
+            let (status, answer) = self.send("GET", path, json!({})).await;
+            assert_eq!(status, StatusCode::OK);
+            if answer["status"] != "submitted" {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn send(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
         let request = Request::builder().method(method).uri(format!("/v1/namespaces/n/tables/{path}"));
         let request = request.body(Body::from(body.to_string())).expect("a request");
@@ -290,14 +302,7 @@ async fn who_does_not_wait_polls_and_may_cancel() {
     let (status, answer) = world.send("POST", "t/plan", json!({})).await;
     assert_eq!((status, &answer["status"]), (StatusCode::OK, &json!("submitted")));
     let path = format!("t/plan/{}", answer["plan-id"].as_str().expect("an id"));
-    let done = loop {
-        let (status, answer) = world.send("GET", &path, json!({})).await;
-        assert_eq!(status, StatusCode::OK);
-        if answer["status"] != "submitted" {
-            break answer;
-        }
-        tokio::task::yield_now().await;
-    };
+    let done = world.ended(&path).await;
     assert_eq!((&done["status"], names(&done)), (&json!("completed"), vec!["a".to_string()]));
 
     let stuck = World::new(Settings { patience: std::time::Duration::ZERO, workers: 0, ..Settings::default() });
@@ -405,14 +410,7 @@ async fn a_plan_that_fails_says_so_to_each_who_asks() {
     world.catalog.store().delete(list).expect("deletes");
     let (_, answer) = world.send("POST", "t/plan", json!({})).await;
     let path = format!("t/plan/{}", answer["plan-id"].as_str().expect("an id"));
-    let failed = loop {
-        let (status, answer) = world.send("GET", &path, json!({})).await;
-        assert_eq!(status, StatusCode::OK);
-        if answer["status"] != "submitted" {
-            break answer;
-        }
-        tokio::task::yield_now().await;
-    };
+    let failed = world.ended(&path).await;
     assert_eq!(failed["status"], "failed");
     assert!(failed["error"]["code"].as_u64().is_some_and(|code| code >= 400), "{failed}");
 }

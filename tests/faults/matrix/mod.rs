@@ -12,7 +12,8 @@ mod world;
 
 use laked_catalog::store::{DiskError, Fault, Loss};
 
-use self::play::{Calm, Scenario, Step};
+use self::play::Step::{CatchUp, Drop, Push, Restart, Sweep};
+use self::play::{Calm, Scenario};
 
 const FAULTS: [Fault; 16] = [
     Fault::Unreadable,
@@ -52,62 +53,23 @@ fn survives_every_fault(scenario: &Scenario) {
     println!("{}: {cases} cases, up to {most} calls a run", scenario.name);
 }
 
-#[test]
-fn first_append() {
-    survives_every_fault(&Scenario {
-        name: "first append",
-        before: &[],
-        steps: &[Step::Push(0), Step::CatchUp],
-        restarts: false,
-    });
+/// A test for each: its name, what comes before, the steps, and whether a failure is followed by a restart.
+macro_rules! scenarios {
+    ($($name:ident: $before:expr => $steps:expr, $restarts:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            survives_every_fault(&Scenario { name: stringify!($name), before: &$before, steps: &$steps, restarts: $restarts });
+        }
+    )*};
 }
 
-#[test]
-fn append() {
-    survives_every_fault(&Scenario {
-        name: "append",
-        before: &[Step::Push(0), Step::CatchUp],
-        steps: &[Step::Push(1), Step::Push(2), Step::CatchUp, Step::Push(3), Step::CatchUp],
-        restarts: false,
-    });
-}
-
-#[test]
-fn spool_recovery() {
-    survives_every_fault(&Scenario {
-        name: "spool recovery",
-        before: &[Step::Push(0), Step::CatchUp, Step::Push(1), Step::Push(2)],
-        steps: &[Step::Restart, Step::CatchUp, Step::Push(3), Step::CatchUp],
-        restarts: false,
-    });
-}
-
-#[test]
-fn quarantine() {
-    survives_every_fault(&Scenario {
-        name: "quarantine",
-        before: &[Step::Push(0), Step::CatchUp],
-        steps: &[Step::Push(4), Step::Push(5), Step::CatchUp, Step::Push(6), Step::CatchUp],
-        restarts: false,
-    });
-}
-
-#[test]
-fn inbox_file() {
-    survives_every_fault(&Scenario {
-        name: "inbox file",
-        before: &[Step::Restart, Step::Drop(0), Step::Sweep, Step::CatchUp],
-        steps: &[Step::Drop(1), Step::Drop(2), Step::Sweep, Step::CatchUp, Step::Drop(3), Step::Sweep, Step::CatchUp],
-        restarts: false,
-    });
-}
-
-#[test]
-fn catalog_restart() {
-    survives_every_fault(&Scenario {
-        name: "catalog restart",
-        before: &[Step::Push(0), Step::CatchUp, Step::Push(1)],
-        steps: &[Step::CatchUp, Step::Restart, Step::Push(2), Step::CatchUp, Step::Restart, Step::CatchUp],
-        restarts: true,
-    });
+scenarios! {
+    first_append: [] => [Push(0), CatchUp], false;
+    append: [Push(0), CatchUp] => [Push(1), Push(2), CatchUp, Push(3), CatchUp], false;
+    spool_recovery: [Push(0), CatchUp, Push(1), Push(2)] => [Restart, CatchUp, Push(3), CatchUp], false;
+    quarantine: [Push(0), CatchUp] => [Push(4), Push(5), CatchUp, Push(6), CatchUp], false;
+    inbox_file: [Restart, Drop(0), Sweep, CatchUp]
+        => [Drop(1), Drop(2), Sweep, CatchUp, Drop(3), Sweep, CatchUp], false;
+    catalog_restart: [Push(0), CatchUp, Push(1)]
+        => [CatchUp, Restart, Push(2), CatchUp, Restart, CatchUp], true;
 }
