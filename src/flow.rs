@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 use crate::error::{Error, Kind};
 
+/// What a lane's mark is called in a table's properties and a snapshot's summary; the lane's id follows.
+pub const LANE_PREFIX: &str = "laked.lane.";
+
 /// Where records come in. HTTP and standard input share the spool's segments; a file is its own spool entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Door {

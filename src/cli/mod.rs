@@ -16,6 +16,7 @@ mod ingest;
 mod output;
 mod quarantine;
 mod query;
+mod refs;
 pub mod sample;
 mod table;
 mod token;
@@ -103,6 +104,17 @@ enum Verb {
     /// Give a table another partition spec, from now on; what is there keeps its own.
     #[command(after_help = "Example:\n  lakectl evolve-partition glucose.cgm_readings \"country, day(timestamp)\"")]
     EvolvePartition(evolve::EvolvePartition),
+    /// Make an ancestor the current snapshot; what came after it is no longer shown, and ingestion goes on.
+    #[command(after_help = "Example:\n  lakectl rollback glucose.cgm_readings --to 2026-06-01T08:00:00Z --dry-run")]
+    Rollback(refs::Rollback),
+    /// Make any snapshot that is kept the current one.
+    SetCurrent(refs::SetCurrent),
+    /// Make, drop, list branches, or move them forward.
+    #[command(subcommand)]
+    Branch(refs::Branch),
+    /// Make, drop, list tags.
+    #[command(subcommand)]
+    Tag(refs::Tag),
     /// Send files, or standard input (`-`), into a table.
     #[command(
         after_help = "Examples:\n  lakectl ingest glucose.cgm_readings readings.ndjson.zst\n  producer | lakectl ingest glucose.cgm_readings - --format csv"
@@ -212,6 +224,10 @@ impl Lakectl {
             Verb::Table(verb) => verb.run(&place.source()?, place.output),
             Verb::Explain(verb) => verb.run(&place.source()?, place.output),
             Verb::EvolvePartition(verb) => verb.run(&place.source()?, place.output),
+            Verb::Rollback(verb) => verb.run(&place.source()?, place.output),
+            Verb::SetCurrent(verb) => verb.run(&place.source()?, place.output),
+            Verb::Branch(verb) => verb.run(&place.source()?, place.output),
+            Verb::Tag(verb) => verb.run(&place.source()?, place.output),
             Verb::Ingest(verb) => verb.run(&place.source()?, place.output),
             Verb::Quarantine(verb) => verb.run(&place.source()?, place.output),
             Verb::Sample(verb) => verb.run(),
@@ -242,6 +258,10 @@ mod tests {
             "table files n.t --at 1",
             "explain n.t --where a=1 --select a,b",
             "evolve-partition n.t a,day(b) --dry-run",
+            "rollback n.t --to 7",
+            "set-current n.t 7",
+            "branch create n.t b --min-snapshots 2",
+            "tag create n.t v --at 7 --keep 90d",
             "ingest n.t f --wait",
             "quarantine list",
             "quarantine replay n.t --dry-run",

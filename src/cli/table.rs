@@ -41,6 +41,11 @@ pub enum Table {
         #[arg(long, value_name = "SNAPSHOT|TIME")]
         at: Option<At>,
     },
+    /// A table's branches and tags.
+    Refs {
+        /// The table, as namespace.table.
+        table: String,
+    },
     /// A table's snapshots, oldest first.
     #[command(visible_alias = "snapshots")]
     History {
@@ -62,6 +67,7 @@ impl Table {
             Table::Partitions { table, at } => {
                 partitions(&source.table(&ident_of(&table)?)?.metadata, &at.unwrap_or_default(), form)
             }
+            Table::Refs { table } => super::refs::list(source, &table, form),
             Table::History { table } => history(&source.table(&ident_of(&table)?)?.metadata, form),
         }
     }

@@ -4,10 +4,8 @@ use iceberg::spec::TableMetadata;
 use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result};
+pub use crate::flow::LANE_PREFIX;
 use crate::flow::{LaneId, Mark, Marks};
-
-/// What a mark's property begins with; the lane's id follows.
-pub const LANE_PREFIX: &str = "laked.lane.";
 
 /// The property that holds a lane's mark.
 pub fn lane_property(lane: LaneId) -> String {

@@ -4,7 +4,10 @@
 //! runs it (`lakectl`, a schedule) resolves the table, shows the plan, commits the edit, and plans anew on a conflict.
 
 mod edit;
+mod history;
 pub mod invariants;
 pub mod partition;
+pub mod refs;
+pub mod rollback;
 
 pub use edit::Edit;
