@@ -1,6 +1,7 @@
 //! What a daemon does at its edges: it drains when it is asked to stop, and refuses a lake that another one has.
 
 mod disk;
+mod foreign;
 mod matrix;
 mod order;
 mod slow;

@@ -92,9 +92,8 @@ impl State {
     }
 
     fn lead(&self, requests: &[Arc<Request>]) {
-        let done = self.transact(|session| {
-            requests.iter().map(|request| take_in(session, request)).collect::<Result<Vec<bool>>>()
-        });
+        let done = self
+            .attempt(|session| requests.iter().map(|request| take_in(session, request)).collect::<Result<Vec<bool>>>());
         match done {
             Ok(moved) => {
                 for (request, moved) in requests.iter().zip(moved) {

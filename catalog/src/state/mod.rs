@@ -83,7 +83,25 @@ impl State {
     }
 
     /// Reads and writes in one transaction; transactions run one after another.
+    ///
+    /// # Errors
+    /// `Unknown` if the work was done and its end failed: it may have taken effect, or do so at the next start.
     fn transact<T>(&self, work: impl Fn(&mut dyn Session) -> Result<T>) -> Result<T> {
+        let mut done = false;
+        let told = self.attempt(|session| {
+            let value = work(session)?;
+            done = true;
+            Ok(value)
+        });
+        told.map_err(|error| match done {
+            true => Error::new(Kind::Unknown, "the change may have taken effect or not: look before asking again")
+                .because(error),
+            false => error,
+        })
+    }
+
+    /// The same for a caller that looks for itself at what became of it: an error does not tell.
+    fn attempt<T>(&self, mut work: impl FnMut(&mut dyn Session) -> Result<T>) -> Result<T> {
         let mut value = None;
         let mut run = || {
             self.engine.transaction(&mut |session| {

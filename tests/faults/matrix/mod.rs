@@ -15,7 +15,7 @@ use laked_catalog::store::{DiskError, Fault, Loss};
 use self::play::Step::{CatchUp, Drop, Push, Restart, Sweep};
 use self::play::{Calm, Scenario};
 
-const FAULTS: [Fault; 16] = [
+pub const FAULTS: [Fault; 16] = [
     Fault::Unreadable,
     Fault::Before(DiskError::Io),
     Fault::Before(DiskError::Full),
