@@ -2,13 +2,14 @@
 
 Each engine creates a table, writes, updates, deletes, evolves it, and then every engine reads every table: all must see
 the same rows. Spark reads a second time with its scans planned by the daemon. Then PyIceberg, DuckDB, Trino and `laked`
-write one table at once (`writers.py`), for two minutes. `--token` is what they log in with.
+write one table at once (`writers.py`), for two minutes. All log in by their standard settings, unless `--open` is given.
 """
 
 import argparse
 import contextlib
 import datetime
 import decimal
+import json
 import os
 import pathlib
 import re
@@ -24,6 +25,7 @@ import pyarrow
 import spark
 import trino
 import writers
+from pyiceberg.exceptions import UnauthorizedError
 from pyiceberg.expressions import EqualTo
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -31,6 +33,7 @@ from pyiceberg.transforms import MonthTransform
 from pyiceberg.types import DateType, DecimalType, LongType, NestedField, StringType, TimestamptzType
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARIES = pathlib.Path(os.environ.get("TEST_BIN_DIR", ROOT / "target" / "release"))
 UTC = datetime.timezone.utc
 ROWS = 12
 
@@ -114,9 +117,9 @@ class DuckDB(Sql):
     name, catalog = "duckdb", "lake"
     partitions, micros = "", "epoch_us(moment)"
 
-    def __init__(self, url, token):
+    def __init__(self, url, credential):
         self.connection = extensions.connect()
-        extensions.attach(self.connection, url, token)
+        extensions.attach(self.connection, url, credential)
 
     def run(self, sql):
         return self.connection.execute(sql).fetchall()
@@ -205,9 +208,8 @@ def daemon(folder):
     contract = re.search(r'CONTRACT: &str = r#"\n(.*?)"#', text, re.DOTALL)[1]
     (folder / "schemas" / "shop").mkdir(parents=True)
     (folder / "schemas" / "shop" / "orders.toml").write_text(contract)
-    binary = pathlib.Path(os.environ.get("TEST_BIN_DIR", ROOT / "target" / "release")) / "laked"
     url = f"http://127.0.0.1:{trino.free_port()}"
-    command = [binary, "--lake", folder / "lake", "--schemas", folder / "schemas", "--commit-age", "200ms"]
+    command = [BINARIES / "laked", "--lake", folder / "lake", "--schemas", folder / "schemas", "--commit-age", "200ms"]
     with open(folder / "laked.log", "w") as log:
         process = subprocess.Popen([*command, "--listen", url.removeprefix("http://")], stderr=log)
         try:
@@ -230,23 +232,35 @@ def wait_ready(url, process):
     sys.exit("laked is not ready")
 
 
+def credential_of(url, role):
+    """Makes a token, from which on nobody comes in without one; what clients take as `credential`."""
+    command = [BINARIES / "lakectl", "token", "create", "--url", url, "--role", role, "--output", "json"]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    try:
+        writers.catalog(types.SimpleNamespace(url=url, credential=None))
+    except UnauthorizedError:
+        return f"{told['info']['id']}:{told['token']}"
+    sys.exit("the daemon lets in who has no token")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=120, help="how long the writers write together")
-    parser.add_argument("--token", help="what the engines log in with")
+    parser.add_argument("--open", action="store_true", help="without tokens")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, daemon(pathlib.Path(folder)) as url:
         folder = pathlib.Path(folder)
-        catalog = writers.catalog(types.SimpleNamespace(url=url, token=args.token))
+        credential = None if args.open else credential_of(url, "writer")
+        catalog = writers.catalog(types.SimpleNamespace(url=url, credential=credential))
         catalog.create_namespace("engines")
-        with trino.running(url, folder, args.token) as port:
-            session = spark.session(url, folder, args.token)
+        with trino.running(url, folder, credential) as port:
+            session = spark.session(url, folder, credential)
             engines = [
-                Trino(port), Spark(session), PyIceberg(catalog), DuckDB(url, args.token), Spark(session, "planned", "planned"),
+                Trino(port), Spark(session), PyIceberg(catalog), DuckDB(url, credential), Spark(session, "planned", "planned"),
             ]
             failed = tell(engines)
             session.stop()
-            together = types.SimpleNamespace(url=url, token=args.token, trino=port, commits=0, seconds=args.seconds)
+            together = types.SimpleNamespace(url=url, credential=credential, trino=port, commits=0, seconds=args.seconds)
             did, rows, snapshots = writers.run(together)
     if failed:
         sys.exit("\n".join(failed))

@@ -15,7 +15,12 @@ def connect():
     return connection
 
 
-def attach(connection, url, token=None):
-    """Attaches a daemon's catalog as `lake`."""
-    login = f"TOKEN '{token}'" if token else "AUTHORIZATION_TYPE 'none'"
+def attach(connection, url, credential=None):
+    """Attaches a daemon's catalog as `lake`; `credential` is a token's id, a colon, the token."""
+    login = "AUTHORIZATION_TYPE 'none'"
+    if credential:
+        id, _, token = credential.partition(":")
+        server = f"OAUTH2_SERVER_URI '{url}/v1/oauth/tokens'"
+        connection.execute(f"CREATE SECRET lake (TYPE ICEBERG, CLIENT_ID '{id}', CLIENT_SECRET '{token}', {server})")
+        login = "SECRET lake"
     connection.execute(f"ATTACH '' AS lake (TYPE ICEBERG, ENDPOINT '{url}', {login})")

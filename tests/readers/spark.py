@@ -24,7 +24,7 @@ def fetch():
     return jar
 
 
-def session(url, folder, token=None):
+def session(url, folder, credential=None):
     os.environ["JAVA_HOME"] = str(trino.java(17, 21))
     from pyspark.sql import SparkSession
 
@@ -40,7 +40,9 @@ def session(url, folder, token=None):
     }
     for name, more in (("lake", {}), ("planned", {"scan-planning-mode": "server"})):
         catalog = {"": "org.apache.iceberg.spark.SparkCatalog", ".type": "rest", ".uri": url}
-        catalog |= {f".{key}": value for key, value in more.items()} | ({".token": token} if token else {})
+        if credential:
+            more = {**more, "credential": credential, "oauth2-server-uri": f"{url}/v1/oauth/tokens"}
+        catalog |= {f".{key}": value for key, value in more.items()}
         settings |= {f"spark.sql.catalog.{name}{key}": value for key, value in catalog.items()}
     builder = SparkSession.builder.master("local[2]").appName("laked")
     for key, value in settings.items():

@@ -60,8 +60,11 @@ def fetch():
     return server
 
 
-def configure(data, catalog, port, token):
-    login = f"iceberg.rest-catalog.security=OAUTH2\niceberg.rest-catalog.oauth2.token={token}\n" if token else ""
+def configure(data, catalog, port, credential):
+    login = f"""iceberg.rest-catalog.security=OAUTH2
+iceberg.rest-catalog.oauth2.credential={credential}
+iceberg.rest-catalog.oauth2.server-uri={catalog}/v1/oauth/tokens
+""" if credential else ""
     etc = data / "etc"
     (etc / "catalog").mkdir(parents=True)
     (etc / "node.properties").write_text(f"node.environment=test\nnode.id=one\nnode.data-dir={data}\n")
@@ -120,10 +123,10 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(url, folder, token=None):
+def running(url, folder, credential=None):
     """A Trino that has the daemon's catalog as `lake`; gives its port once it answers."""
     server, home, port = fetch(), java(), free_port()
-    etc = configure(folder / "trino", url, port, token)
+    etc = configure(folder / "trino", url, port, credential)
     environment = {**os.environ, "JAVA_HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"}
     command = [server / "bin" / "launcher", "run", f"--etc-dir={etc}"]
     with open(folder / "trino.log", "w") as log:

@@ -35,7 +35,7 @@ def ids(writer, batch):
 
 
 def catalog(args):
-    properties = {"token": args.token} if args.token else {}
+    properties = {"credential": args.credential} if args.credential else {}
     return load_catalog("lake", type="rest", uri=args.url, **properties)
 
 
@@ -43,8 +43,8 @@ class Laked:
     def __init__(self, args):
         self.url = f"{args.url}/ingest/shop/orders?wait=committed"
         self.headers = {"content-type": "application/x-ndjson"}
-        if args.token:
-            self.headers["authorization"] = f"Bearer {args.token}"
+        if args.credential:
+            self.headers["authorization"] = f"Bearer {args.credential.partition(':')[2]}"
         self.session = requests.Session()
 
     def write(self, batch, numbers):
@@ -77,7 +77,7 @@ class DuckDB:
         import extensions
 
         self.connection = extensions.connect()
-        extensions.attach(self.connection, args.url, args.token)
+        extensions.attach(self.connection, args.url, args.credential)
         # It writes to a table with a sort order only if told that its files need not be in it; they need not.
         self.connection.execute("SET unsafe_iceberg_ignore_sort_order=true")
 
@@ -156,7 +156,7 @@ def run(args):
     """Runs the writers side by side and checks; gives what each did, rows and snapshots."""
     writers = [writer for writer in WRITERS if writer != "trino" or args.trino]
     command = [sys.executable, __file__, args.url, "--commits", str(args.commits), "--seconds", str(args.seconds)]
-    command += ["--token", args.token] if args.token else []
+    command += ["--credential", args.credential] if args.credential else []
     command += ["--trino", str(args.trino)] if args.trino else []
     started = {w: subprocess.Popen([*command, "--role", w], stdout=subprocess.PIPE, text=True) for w in writers}
     did = {}
@@ -173,7 +173,7 @@ def arguments():
     parser.add_argument("url")
     parser.add_argument("--commits", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0)
-    parser.add_argument("--token")
+    parser.add_argument("--credential", help="a token's id, a colon, the token")
     parser.add_argument("--trino", type=int, help="port of a Trino that has the catalog as `lake`")
     parser.add_argument("--role", choices=WRITERS)
     return parser.parse_args()
