@@ -12,11 +12,13 @@ use iceberg::TableIdent;
 use laked_catalog::store::{DiskLock, Store, location_of};
 use laked_catalog::system::System;
 use laked_catalog::{Catalog, Database, Origin, Outcome, Settings};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::commit::Committer;
 use crate::error::{Error, Kind, Result};
 use crate::maintain::Edit;
-use crate::read::source::ident_of;
+use crate::read::source::{ident_of, open_catalog, table_path};
 use crate::read::{Source, SourceTable};
 
 /// How often a change is tried while others are faster, and how long it waits before the second try; doubled each time.
@@ -34,6 +36,33 @@ pub struct Target {
 }
 
 impl Target {
+    /// Does what removes files: in the daemon, or here in a lake without one.
+    ///
+    /// # Errors
+    /// `NotFound`, with the tables there are; the work's own.
+    pub fn upkeep<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        source: &Source,
+        verb: &str,
+        request: &Q,
+        work: impl Fn(&Catalog, &TableIdent, &Q) -> Result<A>,
+    ) -> Result<A> {
+        let ident = ident_of(&self.table)?;
+        source.table(&ident)?;
+        match (source, self.dry_run) {
+            (Source::Daemon(remote), _) => {
+                let body = serde_json::to_value(request)
+                    .map_err(|error| Error::new(Kind::Internal, "a request").because(error))?;
+                remote.ask(&format!("/maintain/{}/{verb}", table_path(&ident)), &body)
+            }
+            (Source::Lake(folder), true) => work(&open_catalog(folder)?, &ident, request),
+            (Source::Lake(_), false) => match Place::open(source)? {
+                Place::Lake { catalog, .. } => work(&catalog, &ident, request),
+                Place::Daemon(_) => Err(Error::new(Kind::Internal, "a lake is no daemon")),
+            },
+        }
+    }
+
     /// Plans and, unless it is a dry run, commits. Returns the plan that was shown or took effect.
     ///
     /// # Errors

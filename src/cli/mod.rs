@@ -10,6 +10,7 @@ pub mod contract;
 pub mod demo;
 mod doctor;
 mod evolve;
+mod expire;
 mod explain;
 mod health;
 mod ingest;
@@ -104,6 +105,11 @@ enum Verb {
     /// Give a table another partition spec, from now on; what is there keeps its own.
     #[command(after_help = "Example:\n  lakectl evolve-partition glucose.cgm_readings \"country, day(timestamp)\"")]
     EvolvePartition(evolve::EvolvePartition),
+    /// Take old snapshots out of a table, by its properties or as said; their files are unlinked after a grace period.
+    #[command(
+        after_help = "Example:\n  lakectl expire glucose.cgm_readings --older-than 5d --retain-last 10 --dry-run"
+    )]
+    Expire(expire::Expire),
     /// Make an ancestor the current snapshot; what came after it is no longer shown, and ingestion goes on.
     #[command(after_help = "Example:\n  lakectl rollback glucose.cgm_readings --to 2026-06-01T08:00:00Z --dry-run")]
     Rollback(refs::Rollback),
@@ -224,6 +230,7 @@ impl Lakectl {
             Verb::Table(verb) => verb.run(&place.source()?, place.output),
             Verb::Explain(verb) => verb.run(&place.source()?, place.output),
             Verb::EvolvePartition(verb) => verb.run(&place.source()?, place.output),
+            Verb::Expire(verb) => verb.run(&place.source()?, place.output),
             Verb::Rollback(verb) => verb.run(&place.source()?, place.output),
             Verb::SetCurrent(verb) => verb.run(&place.source()?, place.output),
             Verb::Branch(verb) => verb.run(&place.source()?, place.output),
@@ -258,6 +265,8 @@ mod tests {
             "table files n.t --at 1",
             "explain n.t --where a=1 --select a,b",
             "evolve-partition n.t a,day(b) --dry-run",
+            "expire n.t --older-than 5d --retain-last 3 --grace 0s --dry-run",
+            "expire n.t --snapshot 1 --snapshot 2",
             "rollback n.t --to 7",
             "set-current n.t 7",
             "branch create n.t b --min-snapshots 2",

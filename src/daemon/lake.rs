@@ -19,6 +19,7 @@ use super::lane::{Feed, Lane, Pace, Stop, Worker};
 use super::pending::Stages;
 use super::progress::{LaneState, LaneStatus, Progress, TableStatus, is_late};
 use super::tables::{ensure, ensure_quarantine};
+use super::upkeep;
 use crate::budget::Budget;
 use crate::commit::{Committer, marks_of};
 use crate::config::Settings;
@@ -193,6 +194,9 @@ impl Lake {
                 inboxes.push(inbox.clone());
             }
         }
+        let (catalog, stop) = (self.catalog.clone(), self.stop.clone());
+        let thread = std::thread::Builder::new().name("unlink".into());
+        workers.push(thread.spawn(move || upkeep::unlink(&catalog, &stop)).map_err(Error::from)?);
         let settle = self.settings.inbox.settle.get();
         let watch = Watch::start(inboxes, settle, self.system.clock.clone())?;
         *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);

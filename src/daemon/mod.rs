@@ -25,6 +25,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upkeep;
 
 pub use lake::{Lake, Source};
 pub use lane::Lane;

@@ -24,6 +24,7 @@ use super::issuer;
 use super::lake::Lake;
 use super::listen::{self, Limits};
 use super::tls::{self, Certificates};
+use super::upkeep;
 use crate::config::{Access, Settings, Tls, TokensAsked};
 use crate::error::{Error, Kind, Result};
 use crate::flow::Reach;
@@ -69,7 +70,7 @@ pub fn rules() -> Vec<Rule> {
         // The door says itself that it only takes records.
         ("*", "/ingest/{namespace}/{table}", Needs::Known),
     ];
-    laked_catalog::access::RULES.iter().copied().chain(own).collect()
+    laked_catalog::access::RULES.iter().copied().chain(own).chain(upkeep::RULES).collect()
 }
 
 /// Serves `lake` at `listener` until the handle is stopped.
@@ -145,8 +146,9 @@ fn router(lake: Arc<Lake>) -> Router {
     let most = settings.request_most.get();
     let catalog = laked_catalog::rest::router(lake.catalog().clone());
     let catalog = catalog.layer(from_fn(move |request, next| within(most, request, next)));
+    let upkeep = upkeep::router(lake.clone());
     let doors: Arc<dyn Doors> = Arc::new(LakeDoors(lake));
-    catalog.merge(own).merge(http::router(doors, bounds))
+    catalog.merge(own).merge(upkeep).merge(http::router(doors, bounds))
 }
 
 /// Ends a catalog request that takes too long. A commit goes on all the same, so its client must look.

@@ -1,18 +1,62 @@
 //! A table's snapshots and how they follow one another, as the plans need them.
+//!
+//! A snapshot names its parent. Where a retention ladder has thinned a branch, parents are missing between snapshots
+//! that are kept, and the chain would end at the first gap: no way back beyond it, and the next expiry would take what
+//! is behind it for nobody's. So an expiry writes down the bridges, in the same commit: table property
+//! `laked.ancestry`, `child:ancestor` of snapshot ids, one a gap, separated by blanks. Other engines do not read it; what
+//! it says of snapshots that are gone says nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use iceberg::spec::{Snapshot, SnapshotRef, TableMetadata};
 
-/// A snapshot and all it came from, newest first; ends where a parent is not kept, and at a circle.
+/// The property with the bridges.
+pub const ANCESTRY: &str = "laked.ancestry";
+
+/// The nearest kept ancestors beyond gaps, by child.
+pub fn bridges(metadata: &TableMetadata) -> HashMap<i64, i64> {
+    let text = metadata.properties().get(ANCESTRY).map_or("", String::as_str);
+    let bridge = |pair: &str| pair.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    text.split_ascii_whitespace().filter_map(bridge).collect()
+}
+
+/// A snapshot and all it came from, newest first; ends where an ancestor is not kept, and at a circle.
 pub fn ancestry(metadata: &TableMetadata, from: i64) -> impl Iterator<Item = &SnapshotRef> {
-    let mut seen = HashSet::new();
+    let (mut seen, mut known) = (HashSet::new(), None);
     let mut next = metadata.snapshot_by_id(from);
     std::iter::from_fn(move || {
         let snapshot = next.filter(|snapshot| seen.insert(snapshot.snapshot_id()))?;
-        next = snapshot.parent_snapshot_id().and_then(|parent| metadata.snapshot_by_id(parent));
+        next = snapshot.parent_snapshot_id().and_then(|parent| {
+            metadata.snapshot_by_id(parent).or_else(|| {
+                let bridges = known.get_or_insert_with(|| bridges(metadata));
+                bridges.get(&snapshot.snapshot_id()).and_then(|ancestor| metadata.snapshot_by_id(*ancestor))
+            })
+        });
         Some(snapshot)
     })
+}
+
+/// The bridges there are when only `kept` snapshots are left, as the property has them.
+pub fn bridged(metadata: &TableMetadata, kept: &HashSet<i64>) -> String {
+    let known = bridges(metadata);
+    let parent = |id: i64| {
+        let parent = metadata.snapshot_by_id(id)?.parent_snapshot_id()?;
+        if metadata.snapshot_by_id(parent).is_some() { Some(parent) } else { known.get(&id).copied() }
+    };
+    let mut pairs = Vec::new();
+    for snapshot in metadata.snapshots().filter(|snapshot| kept.contains(&snapshot.snapshot_id())) {
+        let id = snapshot.snapshot_id();
+        if snapshot.parent_snapshot_id().is_none_or(|parent| kept.contains(&parent)) {
+            continue;
+        }
+        let (mut at, mut seen) = (parent(id), HashSet::from([id]));
+        while let Some(ancestor) = at.filter(|ancestor| !kept.contains(ancestor) && seen.insert(*ancestor)) {
+            at = parent(ancestor);
+        }
+        pairs.extend(at.filter(|ancestor| kept.contains(ancestor) && *ancestor != id).map(|at| (id, at)));
+    }
+    pairs.sort_unstable();
+    pairs.iter().map(|(child, ancestor)| format!("{child}:{ancestor}")).collect::<Vec<_>>().join(" ")
 }
 
 /// A figure of a snapshot's summary; 0 where it does not state it.

@@ -4,10 +4,16 @@
 //! runs it (`lakectl`, a schedule) resolves the table, shows the plan, commits the edit, and plans anew on a conflict.
 
 mod edit;
+pub mod expire;
+#[cfg(test)]
+mod histories;
 mod history;
 pub mod invariants;
+pub mod ledger;
 pub mod partition;
+pub mod reach;
 pub mod refs;
+pub mod retention;
 pub mod rollback;
 
 pub use edit::Edit;

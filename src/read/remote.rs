@@ -131,7 +131,7 @@ fn answered(url: &str, mut response: Response<Body>) -> Result<Vec<u8>> {
     let body = response.body_mut().with_config().limit(ANSWER).read_to_vec();
     let body = body.map_err(|error| Error::new(Kind::Unavailable, "the daemon's answer broke off").because(error))?;
     let status = response.status().as_u16();
-    let words = || String::from_utf8_lossy(&body).into_owned();
+    let words = || said(&body);
     let refused = |kind, message: &str| Err(Error::new(kind, message).with("url", url).with("answer", words()));
     match status {
         200..300 => Ok(body),
@@ -146,4 +146,11 @@ fn answered(url: &str, mut response: Response<Body>) -> Result<Vec<u8>> {
             .with("url", url)
             .with("answer", words())),
     }
+}
+
+/// What an answer says in words: a problem's detail, an error's message, or all of it.
+fn said(body: &[u8]) -> String {
+    let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let words = json["detail"].as_str().or_else(|| json["error"]["message"].as_str());
+    words.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_string)
 }

@@ -181,6 +181,11 @@ fn path_of(namespace: &NamespaceIdent) -> String {
     namespace.iter().map(|level| escape(level)).collect::<Vec<_>>().join("%1F")
 }
 
+/// A table as two parts of a URL's path.
+pub fn table_path(ident: &TableIdent) -> String {
+    format!("{}/{}", path_of(ident.namespace()), escape(ident.name()))
+}
+
 /// A text as a part of a URL's path.
 pub fn escape(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.~".contains(byte);

@@ -1,7 +1,9 @@
 //! Death at any instruction, by the release binary: killed at its n-th rename, fsync and unlink for n = 1, 2, 3 …
 //!
 //! A producer sends numbered records and sends a request again until it is answered, with the same idempotency key.
-//! Each time the daemon dies it is started again, to die one call later. At the end each number is in the table once.
+//! Each time the daemon dies it is started again, to die one call later. Between the requests the table's snapshots
+//! expire, and their files are unlinked at once, so that deaths fall into that too. At the end each number is in the
+//! table once, and nothing that a snapshot reaches is missing.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,6 +16,8 @@ const RECORDS: u64 = 200_000;
 const PER_REQUEST: u64 = 500;
 /// Every so many requests the producer waits for the commit, so that deaths fall into commits too.
 const WAIT_EVERY: u64 = 4;
+/// Every so many requests all snapshots but the current one expire.
+const EXPIRE_EVERY: u64 = 20;
 const CALLS: &str = "rename,renameat,renameat2,fsync,fdatasync,unlink,unlinkat";
 
 fn body(request: u64) -> String {
@@ -49,12 +53,27 @@ fn produce(daemon: &Daemon, mut next: u64) -> u64 {
         let key = format!("00000000-0000-7000-8000-{next:012}");
         let headers = [("Content-Type", "application/x-ndjson"), ("Idempotency-Key", key.as_str())];
         match post(&url, &headers, body(next).as_bytes()) {
-            Ok(answer) if matches!(answer.status, 200 | 202) => next += 1,
+            Ok(answer) if matches!(answer.status, 200 | 202) => {
+                next += 1;
+                if next.is_multiple_of(EXPIRE_EVERY) && !expires(daemon) {
+                    break;
+                }
+            }
             Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.body),
             Err(_) => break,
         }
     }
     next
+}
+
+/// Whether it lived through an expiry.
+fn expires(daemon: &Daemon) -> bool {
+    let url = format!("{}/maintain/glucose/cgm_readings/expire", daemon.url);
+    let request = r#"{"asked":{"older-than-ms":0},"grace-ms":0}"#;
+    match post(&url, &[("Content-Type", "application/json")], request.as_bytes()) {
+        Ok(answer) => answer.status == 200 || panic!("{}", answer.body),
+        Err(_) => false,
+    }
 }
 
 fn counts(lake: &Path) -> String {
@@ -86,4 +105,6 @@ fn killed_at_every_nth_call_loses_and_doubles_nothing() {
     let daemon = Daemon::start(&lake).expect("the lake opens after all that");
     assert!(daemon.stop(), "the daemon drains and ends well");
     assert_eq!(counts(&lake).lines().nth(1), Some(format!("{RECORDS},{RECORDS}").as_str()));
+    let lake = lake.to_str().expect("UTF-8 path");
+    lakectl(&["--lake", lake, "doctor", "--stopped"]);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a sender is no part of the product")]
 
 mod evolve;
+mod expire;
 mod refs;
 
 use std::path::PathBuf;

@@ -12,6 +12,7 @@ mod clock_tests;
 mod commit;
 mod confine;
 mod create;
+mod deletions;
 mod evolve;
 mod gzip;
 mod names;
@@ -23,6 +24,7 @@ mod tests;
 mod views;
 
 use cache::Cache;
+pub use deletions::{Neighbour, Owed};
 pub use recovery::{Found, Problem, Rebuilt};
 pub use views::{CreateView, View};
 

@@ -93,6 +93,34 @@ const STEPS: &[Step] = &[
             );
             CREATE TABLE access_key (one BIGINT PRIMARY KEY CHECK (one = 1), secret TEXT NOT NULL);",
     },
+    Step {
+        sqlite: "
+            CREATE TABLE deletions (
+                run TEXT NOT NULL,
+                part INTEGER NOT NULL,
+                table_uuid TEXT NOT NULL,
+                namespace TEXT NOT NULL,
+                name TEXT NOT NULL,
+                due_ms INTEGER NOT NULL,
+                again_ms INTEGER NOT NULL,
+                files BLOB NOT NULL,
+                PRIMARY KEY (run, part)
+            ) STRICT;
+            CREATE INDEX deletions_again ON deletions (again_ms);",
+        postgres: "
+            CREATE TABLE deletions (
+                run TEXT COLLATE \"C\" NOT NULL,
+                part BIGINT NOT NULL,
+                table_uuid TEXT COLLATE \"C\" NOT NULL,
+                namespace TEXT COLLATE \"C\" NOT NULL,
+                name TEXT COLLATE \"C\" NOT NULL,
+                due_ms BIGINT NOT NULL,
+                again_ms BIGINT NOT NULL,
+                files BYTEA NOT NULL,
+                PRIMARY KEY (run, part)
+            );
+            CREATE INDEX deletions_again ON deletions (again_ms);",
+    },
 ];
 
 /// The tables with their columns, those of the primary key first and counted: what a backup holds. A table that others
@@ -104,6 +132,7 @@ pub const TABLES: &[(&str, usize, &[&str])] = &[
     ("settled", 1, &["one", "count"]),
     ("access_tokens", 1, &["id", "label", "role", "namespaces", "hash", "made_ms", "expires_ms", "revoked_ms"]),
     ("access_key", 1, &["one", "secret"]),
+    ("deletions", 2, &["run", "part", "table_uuid", "namespace", "name", "due_ms", "again_ms", "files"]),
 ];
 
 /// The steps from version `found` on, each with the version it reaches.

@@ -7,6 +7,7 @@
 mod access;
 mod copy;
 mod database;
+mod deletions;
 mod group;
 mod migrations;
 mod namespaces;
@@ -21,6 +22,7 @@ mod tests;
 pub use access::TokenRow;
 pub use copy::Copied;
 pub use database::{Database, PostgresUrl};
+pub use deletions::DeletionRow;
 pub use pointers::{Kept, Pointer, Sort, Swap};
 
 use std::sync::Arc;

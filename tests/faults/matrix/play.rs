@@ -18,6 +18,10 @@ pub enum Step {
     Sweep,
     /// The lanes take in and commit what there is.
     CatchUp,
+    /// All snapshots of the table but the current one expire.
+    Expire,
+    /// Two hours later, what is due of the deletion ledger is unlinked.
+    Unlink,
     /// The daemon is killed, and started again.
     Restart,
 }
@@ -65,7 +69,7 @@ impl<'a> Calm<'a> {
             judge::totals(&world);
             world.disk.lose_power([Loss::All, Loss::Torn, Loss::Bytes][(nth % 3) as usize]);
             world.restart();
-            play(&mut world, &[Step::Sweep, Step::CatchUp], false);
+            play(&mut world, &[Step::Sweep, Step::CatchUp, Step::Unlink], false);
             judge::all(&world, &self.before);
             judge::keys_are_remembered(&mut world);
             fired
@@ -103,6 +107,8 @@ fn take(world: &mut World, step: Step) -> Result<()> {
         Step::Push(number) => world.push(number),
         Step::Sweep => world.sweep(),
         Step::CatchUp => world.catch_up(),
+        Step::Expire => world.expire(),
+        Step::Unlink => world.unlink(),
         Step::Restart | Step::Drop(_) => world.open(),
     }
 }

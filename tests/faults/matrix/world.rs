@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use iceberg::TableIdent;
 use laked::config::{Age, Inbox, Settings};
 use laked::daemon::{Lake, Lane};
 use laked::flow::{Door, Format, Mark, Packing};
@@ -12,6 +14,8 @@ use laked::ingest::decode::{self, Input, Options};
 use laked::ingest::entry::Answer;
 use laked::ingest::push::Denied;
 use laked::ingest::spool::Begin;
+use laked::maintain::retention::Asked;
+use laked::maintain::{expire, ledger};
 use laked_catalog::error::{Error, Kind, Result};
 use laked_catalog::store::{Disk, SimulatedDisk};
 use laked_catalog::system::{SimulatedClock, SimulatedIds, System};
@@ -170,6 +174,22 @@ impl World {
     pub fn sweep(&mut self) -> Result<()> {
         let process = self.process()?;
         process.lake.sweep().and_then(|()| process.lake.sweep())
+    }
+
+    /// Takes all snapshots of the table but the current one out, a moment after the last commit.
+    pub fn expire(&mut self) -> Result<()> {
+        self.clock.advance(Duration::from_millis(1));
+        let asked = Asked { older_than_ms: Some(0), ..Asked::default() };
+        let ident = TableIdent::from_strs(["n", "t"]).expect("a name");
+        let request = expire::Request { asked, ..expire::Request::default() };
+        expire::expire(self.process()?.lake.catalog(), &ident, &request).map(drop)
+    }
+
+    /// Lets two hours pass and unlinks what is due.
+    pub fn unlink(&mut self) -> Result<()> {
+        self.clock.advance(Duration::from_secs(7200));
+        let now = self.system(self.disk.clone()).clock.now_ms();
+        ledger::unlink_due(self.process()?.lake.catalog(), now).map(drop)
     }
 
     /// Drops file `number` into the inbox, whole and durable; 2 is the same bytes as 1 once more, 3 no records at all.

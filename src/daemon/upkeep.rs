@@ -1,0 +1,96 @@
+//! Upkeep of the lake's tables: `POST /maintain/{namespace}/{table}/…`, and the thread that unlinks what is due.
+//!
+//! `lakectl` plans and commits most changes by itself, through the catalog. What removes files is done here: it writes
+//! the deletion ledger, which is in the catalog's database, and it must know what this daemon has under way. A body is the
+//! verb's request as JSON, `dry-run` among its fields; the answer is its report. The namespace's levels are joined by
+//! U+001F, as in the catalog's paths.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use iceberg::{NamespaceIdent, TableIdent};
+use laked_catalog::Catalog;
+use laked_catalog::access::{Needs, Role, Rule};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::lake::Lake;
+use super::lane::Stop;
+use crate::error::{Error, Kind, Result};
+use crate::ingest::http::Problem;
+use crate::maintain::{expire, ledger};
+
+/// How long the thread sleeps at most: what other processes owe is seen after that.
+const SLEEP: Duration = Duration::from_secs(10);
+
+/// What each route needs.
+pub const RULES: [Rule; 1] = [("POST", "/maintain/{namespace}/{table}/expire", Needs::Within(Role::Writer))];
+
+/// The routes.
+pub fn router(lake: Arc<Lake>) -> Router {
+    Router::new().route("/maintain/{namespace}/{table}/expire", post(expire_table)).with_state(lake)
+}
+
+type At = Path<(String, String)>;
+
+async fn expire_table(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
+    run(at, body, move |ident, request| expire::expire(lake.catalog(), ident, &request)).await
+}
+
+/// Reads the request, does the work where it may block, and answers.
+async fn run<Q, A>(at: At, body: String, work: impl FnOnce(&TableIdent, Q) -> Result<A> + Send + 'static) -> Response
+where
+    Q: DeserializeOwned + Send + 'static,
+    A: Serialize + Send + 'static,
+{
+    let Path((namespace, table)) = at;
+    let asked = move || -> Result<A> {
+        let levels = NamespaceIdent::from_strs(namespace.split('\u{1f}'));
+        let namespace = levels.map_err(|error| Error::new(Kind::Invalid, "no namespace").because(error))?;
+        let unfit = |error| Error::new(Kind::Invalid, "the request cannot be read").because(error);
+        let request: Q = serde_json::from_str(if body.is_empty() { "{}" } else { &body }).map_err(unfit)?;
+        work(&TableIdent::new(namespace, table), request)
+    };
+    match tokio::task::spawn_blocking(asked).await {
+        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Err(error)) => problem(&error).into_response(),
+        Err(error) => problem(&Error::new(Kind::Internal, "upkeep panicked").because(error)).into_response(),
+    }
+}
+
+fn problem(error: &Error) -> Problem {
+    let (status, title) = match error.kind() {
+        Kind::NotFound if error.message().starts_with("Table does not exist") => {
+            (StatusCode::NOT_FOUND, "There is no such table")
+        }
+        Kind::NotFound | Kind::Invalid | Kind::Exists => (StatusCode::BAD_REQUEST, "It cannot be done so"),
+        Kind::Forbidden => (StatusCode::FORBIDDEN, "It is not allowed"),
+        Kind::Conflict => (StatusCode::CONFLICT, "Others were faster"),
+        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not now"),
+        Kind::Unknown | Kind::Corrupt | Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "It failed"),
+    };
+    Problem::new(status, error.kind().slug(), title, error.to_string())
+}
+
+/// Unlinks what is due until it is told to stop. What fails is put off and tried again by the ledger's own times.
+pub fn unlink(catalog: &Catalog, stop: &Stop) {
+    let clock = catalog.store().system().clock.clone();
+    while !stop.is_stopping() {
+        let done = ledger::unlink_due(catalog, clock.now_ms());
+        match done {
+            Ok(done) if done.files + done.needed > 0 => {
+                tracing::info!(files = done.files, needed = done.needed, "expired files are unlinked");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the deletion ledger was not settled; it is tried again"),
+        }
+        let next = catalog.next_owed_ms().ok().flatten().map_or(i64::MAX, |next| next - clock.now_ms());
+        let next = Duration::from_millis(u64::try_from(next).unwrap_or(0).max(100));
+        stop.pause(next.min(SLEEP));
+    }
+}
