@@ -14,7 +14,7 @@ flags := --locked $(if $(FEATURES),--features $(FEATURES))
 export TEST_BIN_DIR := $(CURDIR)/target/release
 export TEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
-.PHONY: help run build test test-catalog lint bench bench-catalog readers duckdb venv clean
+.PHONY: help run build test test-catalog fuzz lint bench bench-catalog readers duckdb venv clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -37,12 +37,15 @@ bench: build venv ## Measure against PyIceberg and DuckDB. ARGS="--users 500" fo
 	$(CARGO) build --release $(flags) --example load
 	$(VENV)/bin/python tests/bench/run.py $(ARGS)
 
-test-catalog: build ## Run the Iceberg REST Compatibility Kit. Needs Maven and Java 17 or newer.
+test-catalog: build ## Run the Iceberg REST Compatibility Kit, on SQLite and PostgreSQL. Needs Maven and Java 17 or newer.
 	$(PYTHON) tests/catalog/rck/run.py $(ARGS)
 
 bench-catalog: duckdb ## Measure the catalog: loads, commits, many tables. Prints a table for tests/bench/results/.
 	$(CARGO) build --release $(flags) --bin laked --example catalog_load
 	@folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && target/release/examples/catalog_load target/release/laked $$folder
+
+fuzz: ## A million wrong request bodies against the catalog: no 500, no panic. FUZZ_FIRST, FUZZ_CASES choose others.
+	$(CARGO) test --release -p laked-catalog --lib --features simulation $(flags) at_length -- --ignored --nocapture
 
 readers: build venv ## Trino, Spark, PyIceberg and DuckDB on one lake. Needs Maven, Java 17 and Java 22 or newer.
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-readers.txt

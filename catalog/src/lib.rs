@@ -9,6 +9,10 @@ mod document;
 pub mod error;
 mod hint;
 pub mod plan;
+#[cfg(test)]
+#[path = "../../tests/kit/postgres.rs"]
+mod postgres_server;
+mod purge;
 pub mod rest;
 mod state;
 pub mod store;

@@ -1,4 +1,4 @@
-//! `lakectl table list|show|files|history`.
+//! `lakectl table list|show|files|history|undrop`.
 
 use std::collections::BTreeMap;
 
@@ -52,6 +52,11 @@ pub enum Table {
         /// The table, as namespace.table.
         table: String,
     },
+    /// Bring back the table of that name that was dropped last, within a day; a purged one is gone.
+    Undrop {
+        /// The table, as namespace.table.
+        table: String,
+    },
 }
 
 impl Table {
@@ -68,8 +73,18 @@ impl Table {
                 partitions(&source.table(&ident_of(&table)?)?.metadata, &at.unwrap_or_default(), form)
             }
             Table::Refs { table } => super::refs::list(source, &table, form),
+            Table::Undrop { table } => undrop(source, &table, form),
             Table::History { table } => history(&source.table(&ident_of(&table)?)?.metadata, form),
         }
+    }
+}
+
+fn undrop(source: &Source, name: &str, form: Output) -> Result<()> {
+    let ident = ident_of(name)?;
+    source.undrop(&ident)?;
+    match form {
+        Output::Json => output::json(&json!({ "undropped": ident.to_string() })),
+        Output::Text => output::line(format!("{ident} is back")),
     }
 }
 

@@ -138,6 +138,25 @@ impl Source {
         remote.post(&path, &body).map(drop)
     }
 
+    /// Brings back the table of that name that was dropped last.
+    ///
+    /// # Errors
+    /// `NotFound` if none was dropped within a day; `Conflict` if the name is taken; `Unavailable`.
+    pub fn undrop(&self, ident: &TableIdent) -> Result<()> {
+        let remote = match self {
+            Source::Lake(folder) => return open_catalog(folder)?.undrop_table(ident).map(drop),
+            Source::Daemon(remote) => remote,
+        };
+        let table = format!("/v1/namespaces/{}/tables/{}", path_of(ident.namespace()), escape(ident.name()));
+        match remote.post(&format!("{table}/undrop"), &serde_json::Value::Null) {
+            Err(error) if error.kind() == Kind::NotFound => {
+                let message = "no table of that name was dropped within a day; a purged one cannot come back";
+                Err(Error::new(Kind::NotFound, message).with("table", ident))
+            }
+            result => result.map(drop),
+        }
+    }
+
     fn no_such_table(&self, ident: &TableIdent) -> Error {
         let names: Vec<String> = self.tables().unwrap_or_default().iter().map(ToString::to_string).collect();
         let known = if names.is_empty() { "none".to_string() } else { names.join(", ") };

@@ -56,6 +56,13 @@ fn describe() {
     describe_counter!("laked_sources_stopped_total", "Sources stopped: bad files, too many bad records");
     describe_counter!("laked_requests_total", "Requests to the HTTP door, by table and status");
     describe_counter!("laked_lane_failures_total", "Failures of a lane, by kind");
+    describe_counter!("laked_reports_total", "Metrics reports of clients, by kind and table");
+    describe_counter!("laked_reported_scan_files_total", "Data files that clients say their scans read, by table");
+    describe_counter!("laked_reported_scan_bytes_total", "Bytes of files that clients say their scans read, by table");
+    describe_counter!("laked_reported_commit_rows_total", "Rows that clients say they added, by table");
+    describe_counter!("laked_reported_commit_files_total", "Data files that clients say they added, by table");
+    describe_histogram!("laked_reported_planning_seconds", "How long clients say planning a scan took, by table");
+    describe_histogram!("laked_reported_commit_seconds", "How long clients say a commit took, by table");
     describe_gauge!("laked_lag_seconds", "Age of the oldest durable record that is not committed");
     describe_gauge!("laked_last_commit_timestamp_seconds", "When a table was last committed to");
     describe_gauge!("laked_spool_bytes", "Bytes in the spool that are not committed");

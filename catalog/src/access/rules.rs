@@ -58,6 +58,8 @@ pub const RULES: &[Rule] = &[
     ("POST", "/v1/namespaces/{namespace}/tables/{table}/unregister", WRITE),
     // Readers report what they scanned, and have scans planned.
     ("POST", "/v1/namespaces/{namespace}/tables/{table}/metrics", READ),
+    ("GET", "/v1/namespaces/{namespace}/tables/{table}/metrics", READ),
+    ("POST", "/v1/namespaces/{namespace}/tables/{table}/undrop", WRITE),
     ("POST", "/v1/namespaces/{namespace}/tables/{table}/plan", READ),
     ("GET", "/v1/namespaces/{namespace}/tables/{table}/plan/{plan}", READ),
     ("DELETE", "/v1/namespaces/{namespace}/tables/{table}/plan/{plan}", READ),

@@ -7,8 +7,8 @@ use iceberg::spec::TableMetadata;
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
 use super::evolve::{Built, Moment, apply, check, refused};
-use super::gzip;
-use super::{Catalog, Inner, key};
+use super::names::folder_of;
+use super::{Catalog, Inner, Reply, gzip, key, plausible};
 use crate::document::{Document, Previous, Refs, Said};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
@@ -79,6 +79,7 @@ impl Catalog {
             self.admit_updates(&updates, &self.own_folders(&ident, lies))?;
         }
         requirements.iter().try_for_each(|requirement| check(requirement, &ident, before.as_deref()))?;
+        plausible::updates(&updates)?;
         let after = match &before {
             Some(table) => {
                 let metadata = TableMetadata::clone(&table.metadata);
@@ -143,7 +144,12 @@ impl Catalog {
                 to: next.location.clone(),
             })
             .collect();
-        match self.point(&swaps, None).or_else(|error| self.resolve(&swaps, error)) {
+        // A commit of one table answers with it, one of several with nothing.
+        let reply = || match next.as_slice() {
+            [one] if !self.is_transaction() => Reply::Table(one.ident.clone(), one.location.clone()),
+            _ => Reply::Empty,
+        };
+        match self.point(&swaps, reply).or_else(|error| self.resolve(&swaps, error)) {
             Ok(true) => Outcome::Committed(next.into_iter().map(|next| self.follow_up(next, origin)).collect()),
             Ok(false) => {
                 self.take_back(&next);
@@ -222,7 +228,11 @@ impl Catalog {
         }
         let kept: BTreeSet<&str> = after.metadata.metadata_log().iter().map(|log| log.metadata_file.as_str()).collect();
         let fallen = before.metadata.metadata_log().iter().map(|log| log.metadata_file.as_str());
-        let ours = fallen.filter(|file| file.starts_with(after.metadata.location()) && !kept.contains(file));
+        // What a log says may have come from elsewhere: only what lies in the table's folders is its own.
+        let own = [after.metadata.location().trim_end_matches('/'), folder_of(&after.metadata_location)];
+        let lies_in =
+            |file: &str| own.iter().any(|folder| file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
+        let ours = fallen.filter(|file| lies_in(file) && !kept.contains(file));
         self.inner.fallen().extend(ours.map(str::to_string));
     }
 }

@@ -29,7 +29,22 @@ impl Catalog {
             Scope::All => None,
             Scope::Within(namespaces) => Some(namespaces.clone().into()),
         };
-        Catalog { inner: self.inner.clone(), within }
+        Catalog { inner: self.inner.clone(), within, asked: self.asked.clone() }
+    }
+
+    /// The scope of this handle's caller, as the state keeps it with what is done for him later.
+    pub(super) fn scope_text(&self) -> Result<Option<String>> {
+        let text = self.within.as_ref().map(|within| serde_json::to_string(&**within)).transpose();
+        text.map_err(|error| Error::new(Kind::Internal, "writing a scope down").because(error))
+    }
+
+    /// The catalog as the caller may use it whose scope was kept.
+    pub(super) fn within_text(&self, scope: Option<&str>) -> Result<Catalog> {
+        let within: Option<Vec<NamespaceIdent>> = scope
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|error| Error::new(Kind::Corrupt, "a kept scope cannot be read").because(error))?;
+        Ok(Catalog { inner: self.inner.clone(), within: within.map(Into::into), asked: None })
     }
 
     /// Refuses a location outside of the roots, and for a caller with a scope outside of his and of `own` folders.

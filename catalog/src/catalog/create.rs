@@ -6,10 +6,11 @@ use std::sync::{Arc, PoisonError};
 
 use iceberg::spec::{FormatVersion, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec};
 use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
+use sha2::{Digest, Sha256};
 
 use super::evolve::{Built, Moment, apply, refused};
-use super::{Catalog, key, taken};
-use crate::document::{Refs, Said};
+use super::{Catalog, Reply, key, plausible, taken};
+use crate::document::{Refs, Said, foreign};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
 use crate::state::{Sort, Swap};
@@ -100,7 +101,7 @@ impl Catalog {
     fn register(&self, ident: &TableIdent, before: Option<&Table>, location: String) -> Result<Arc<Table>> {
         let own = self.own_folders(ident, None);
         self.admit(&location, &own)?;
-        let table = Arc::new(self.read(ident, location.clone())?);
+        let table = Arc::new(self.read_foreign(ident, location.clone())?);
         self.admit_table(&table.metadata, &own)?;
         if let Some(guard) = self.inner.guard.get() {
             let before = before.map(|table| table.metadata.as_ref());
@@ -109,7 +110,8 @@ impl Catalog {
         let (namespace, name) = (key(ident.namespace()), ident.name().to_string());
         let from = before.map(|table| table.metadata_location.clone());
         let swap = Swap { sort: Sort::Table, namespace, name, from, to: location };
-        if !self.point(&[swap], None)? {
+        let reply = || Reply::Table(ident.clone(), table.metadata_location.clone());
+        if !self.point(&[swap], reply)? {
             return Err(match before {
                 None => taken("Table", ident),
                 Some(_) => Error::new(Kind::Conflict, "the table has changed: read it again").with("table", ident),
@@ -118,6 +120,16 @@ impl Catalog {
         self.remember(&table);
         hint::follow(&self.inner.store, &table);
         Ok(table)
+    }
+
+    /// Reads metadata that was not written here.
+    fn read_foreign(&self, ident: &TableIdent, location: String) -> Result<Table> {
+        let no_table = |error: Error| Error::new(Kind::Invalid, "the file is no table's metadata").because(error);
+        let json = self.read_json(&location)?;
+        plausible::text(&json).map_err(no_table)?;
+        let metadata: TableMetadata = foreign::read(&json).map_err(no_table)?;
+        plausible::metadata(&metadata)?;
+        Self::taken_apart(ident, location, metadata, json).map_err(no_table)
     }
 
     /// A staged table's first commit carries all of it as updates.
@@ -157,7 +169,11 @@ impl Catalog {
     }
 }
 
-/// A name as one path component: everything but letters, digits, `_`, `-` and inner dots is written as `%XX`.
+/// Bytes of a folder's name, at most: file systems end at 255, and a suffix of 33 may follow.
+const FOLDER: usize = 200;
+
+/// A name as one path component: everything but letters, digits, `_`, `-` and inner dots is written as `%XX`. A name that
+/// is too long for a folder ends in its digest.
 fn file_name(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for (i, byte) in name.bytes().enumerate() {
@@ -167,6 +183,13 @@ fn file_name(name: &str) -> String {
             _ => {
                 let _ = write!(text, "%{byte:02X}");
             }
+        }
+    }
+    if text.len() > FOLDER {
+        text.truncate(FOLDER - 33);
+        text.push('-');
+        for byte in Sha256::digest(name).iter().take(16) {
+            let _ = write!(text, "{byte:02x}");
         }
     }
     text

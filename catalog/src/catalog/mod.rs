@@ -6,6 +6,7 @@
 //! follows, for readers that look at the folder, and metadata files that fell out of the log are deleted with the next
 //! commit, whichever table's it is.
 
+mod answers;
 mod cache;
 #[cfg(all(test, feature = "simulation"))]
 mod clock_tests;
@@ -13,19 +14,25 @@ mod commit;
 mod confine;
 mod create;
 mod deletions;
+mod drops;
 mod evolve;
 mod gzip;
+mod listing;
 mod names;
+mod plausible;
 mod recovery;
 #[cfg(all(test, feature = "simulation"))]
 mod reply_tests;
 #[cfg(test)]
 mod tests;
+mod view_document;
 mod views;
 
+pub(crate) use answers::{Asked, Reply};
 use cache::Cache;
 pub use deletions::{Neighbour, Owed};
 pub use recovery::{Found, Problem, Rebuilt};
+pub(crate) use view_document::ViewSaid;
 pub use views::{CreateView, View};
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +41,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 use iceberg::spec::TableMetadata;
 use iceberg::{NamespaceIdent, TableIdent};
+use serde_json::json;
 
 use crate::access::Tokens;
 use crate::document::{Document, foreign, refs_of};
@@ -58,6 +66,8 @@ pub struct Catalog {
     inner: Arc<Inner>,
     /// The namespaces of a caller with a scope: what he names lies in their folders.
     within: Option<Arc<[NamespaceIdent]>>,
+    /// The request that this handle serves, if it may come again.
+    asked: Option<Arc<Asked>>,
 }
 
 #[derive(Debug)]
@@ -72,6 +82,8 @@ struct Inner {
     watch: OnceLock<Arc<dyn Watch>>,
     /// Metadata files to be deleted with the next commit.
     fallen: Mutex<Vec<String>>,
+    /// Held by who deletes the files of purged tables.
+    purging: Mutex<()>,
 }
 
 impl Drop for Inner {
@@ -114,6 +126,10 @@ pub(crate) fn missing(error: Error, location: &str) -> Error {
     Error::new(Kind::NotFound, format!("Failed to open input stream for file: {location}")).with("location", location)
 }
 
+fn unreadable(location: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Kind::Corrupt, "metadata cannot be read").with("location", location).because(cause)
+}
+
 fn taken(what: &str, ident: &TableIdent) -> Error {
     Error::new(Kind::Exists, format!("{what} already exists: {}", text_of(ident)))
 }
@@ -137,9 +153,11 @@ impl Catalog {
         let tokens = Tokens::new(state.clone(), store.system().clone());
         let (cache, locks) = (Cache::default(), Mutex::default());
         let (guard, watch, fallen) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        let purging = Mutex::default();
         Catalog {
-            inner: Arc::new(Inner { state, store, tokens, warehouse, cache, locks, guard, watch, fallen }),
+            inner: Arc::new(Inner { state, store, tokens, warehouse, cache, locks, guard, watch, fallen, purging }),
             within: None,
+            asked: None,
         }
     }
 
@@ -173,8 +191,9 @@ impl Catalog {
     /// # Errors
     /// `Exists`; database errors.
     pub fn create_namespace(&self, namespace: &NamespaceIdent, properties: BTreeMap<String, String>) -> Result<()> {
+        listing::check_namespace(namespace)?;
         if let Some(parent) = namespace.parent() {
-            match self.create_namespace(&parent, BTreeMap::new()) {
+            match self.asked(None).create_namespace(&parent, BTreeMap::new()) {
                 Err(error) if error.kind() == Kind::Exists => {}
                 result => result?,
             }
@@ -182,7 +201,8 @@ impl Catalog {
         self.admit_namespace(&properties)?;
         let mut properties = properties;
         properties.entry("location".to_string()).or_insert_with(|| self.folder_of(namespace));
-        if self.inner.state.add_namespace(&key(namespace), &properties)? {
+        let reply = || Reply::Text(json!({ "namespace": namespace, "properties": properties }).to_string());
+        if self.answering(reply)?.add_namespace(&key(namespace), &properties)? {
             return Ok(());
         }
         Err(Error::new(Kind::Exists, format!("Namespace already exists: {}", namespace.join("."))))
@@ -196,22 +216,12 @@ impl Catalog {
         self.inner.state.namespace(&key(namespace))?.ok_or_else(|| no_namespace(namespace))
     }
 
-    /// Replaces a namespace's properties.
-    ///
-    /// # Errors
-    /// `NotFound`; database errors.
-    pub fn set_namespace(&self, namespace: &NamespaceIdent, properties: &BTreeMap<String, String>) -> Result<()> {
-        self.admit_namespace(properties)?;
-        let found = self.inner.state.set_namespace(&key(namespace), properties)?;
-        if found { Ok(()) } else { Err(no_namespace(namespace)) }
-    }
-
     /// Removes an empty namespace.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` if it is not empty; database errors.
     pub fn drop_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
-        let found = self.inner.state.remove_namespace(&key(namespace))?;
+        let found = self.answering(|| Reply::Empty)?.remove_namespace(&key(namespace))?;
         if found { Ok(()) } else { Err(no_namespace(namespace)) }
     }
 
@@ -251,20 +261,26 @@ impl Catalog {
 
     fn read(&self, ident: &TableIdent, location: String) -> Result<Table> {
         let (metadata, json): (TableMetadata, Bytes) = self.read_document(&location)?;
+        Self::taken_apart(ident, location, metadata, json)
+    }
+
+    fn taken_apart(ident: &TableIdent, location: String, metadata: TableMetadata, json: Bytes) -> Result<Table> {
         let refs = refs_of(&json, &metadata)?;
         let metadata = Arc::new(metadata);
         Ok(Table { ident: ident.clone(), metadata, metadata_location: location, refs, document: Document::read(json) })
     }
 
-    /// Reads a metadata file of a table or a view, gzipped or not.
+    /// Reads a metadata file of a table or a view.
     fn read_document<T: serde::de::DeserializeOwned>(&self, location: &str) -> Result<(T, Bytes)> {
-        let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
-            Error::new(Kind::Corrupt, "metadata cannot be read").with("location", location).because(cause)
-        };
-        let json = self.inner.store.read(location).map_err(|error| missing(error, location))?;
-        let json = gzip::unpack(json).map_err(|error| unreadable(error.into()))?;
-        let metadata = foreign::read(&json).map_err(|error| unreadable(error.into()))?;
+        let json = self.read_json(location)?;
+        let metadata = foreign::read(&json).map_err(|error| unreadable(location, error))?;
         Ok((metadata, json))
+    }
+
+    /// A metadata file's text, gzipped or not.
+    fn read_json(&self, location: &str) -> Result<Bytes> {
+        let bytes = self.inner.store.read(location).map_err(|error| missing(error, location))?;
+        gzip::unpack(bytes).map_err(|error| unreadable(location, error))
     }
 
     fn cached(&self, ident: &TableIdent) -> Option<Arc<Table>> {
@@ -277,22 +293,6 @@ impl Catalog {
 
     fn forget(&self, ident: &TableIdent) {
         self.inner.cache.forget(ident);
-    }
-
-    /// Forgets a table; its files stay.
-    ///
-    /// # Errors
-    /// `NotFound`; database errors.
-    pub fn drop_table(&self, ident: &TableIdent) -> Result<()> {
-        let lock = self.lock_of(ident);
-        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let namespace = key(ident.namespace());
-        let location = self.inner.state.pointer(Sort::Table, &namespace, ident.name())?;
-        let location = location.ok_or_else(|| no_table(ident))?;
-        let dropped = self.inner.state.remove(Sort::Table, &namespace, ident.name())?;
-        self.forget(ident);
-        self.renamed(Sort::Table, ident, None, &location);
-        if dropped { Ok(()) } else { Err(no_table(ident)) }
     }
 
     /// Renames a table; its files stay where they are.
@@ -312,8 +312,9 @@ impl Catalog {
             return Ok(self.inner.state.pointer(sort, &key(from.namespace()), from.name())?.is_some());
         }
         let (old, new) = (key(from.namespace()), key(to.namespace()));
+        listing::check(to.name())?;
         let Some(location) = self.inner.state.pointer(sort, &old, from.name())? else { return Ok(false) };
-        match self.inner.state.rename(sort, (&old, from.name()), (&new, to.name())) {
+        match self.answering(|| Reply::Empty)?.rename(sort, (&old, from.name()), (&new, to.name())) {
             Err(error) if error.kind() == Kind::Exists => {
                 let what = if self.view_is_there(to)? { "View" } else { "Table" };
                 let (from, to) = (text_of(from), text_of(to));
@@ -335,6 +336,7 @@ impl Catalog {
 
     /// Refuses a name for a new table or view, in the words of the protocol's reference.
     fn refuse_taken(&self, sort: Sort, ident: &TableIdent) -> Result<()> {
+        listing::check(ident.name())?;
         self.namespace(ident.namespace())?;
         for (held, own, other) in
             [(Sort::View, "View", "View with same name"), (Sort::Table, "Table", "Table with same name")]

@@ -14,9 +14,9 @@ use iceberg::TableIdent;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Catalog, SEPARATOR, key};
+use super::{Catalog, Reply, SEPARATOR, key};
 use crate::error::{Error, Kind, Result};
-use crate::state::{Kept, Pointer, Sort, Swap};
+use crate::state::{Pointer, Sort, Swap};
 
 /// What is written down of a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,13 +70,14 @@ impl Catalog {
     }
 
     /// Moves pointers as [`State::swap`](crate::State), with the names of folders that come into use written down before.
-    pub(super) fn point(&self, swaps: &[Swap], kept: Option<&Kept>) -> Result<bool> {
+    /// The answer that `reply` gives is kept with the moves.
+    pub(super) fn point(&self, swaps: &[Swap], reply: impl FnOnce() -> Reply) -> Result<bool> {
         for swap in swaps {
             if swap.from.as_deref().map(folder_of) != Some(folder_of(&swap.to)) {
                 self.write_down(&Record::of(swap.sort, &swap.namespace, &swap.name, &swap.to))?;
             }
         }
-        self.inner.state.swap(swaps, kept)
+        self.answering(reply)?.swap(swaps)
     }
 
     /// After a rename or a drop (`to` is `None`) of what pointed to `location`: a failure is repaired at the next start.

@@ -118,6 +118,30 @@ fn old_metadata_files_are_deleted_after_a_commit() {
     assert_eq!(files(), 3, "or when the catalog is closed");
 }
 
+#[test]
+fn a_hundred_metadata_files_are_kept_unless_the_table_says_otherwise() {
+    let (folder, catalog) = catalog();
+    let aside = location_of(&folder.path().join("warehouse/aside")).expect("UTF-8");
+    let properties = [
+        ("usual", vec![], 102),
+        ("aside", vec![("write.metadata.path", aside.as_str())], 102),
+        ("all", vec![("write.metadata.delete-after-commit.enabled", "false")], 106),
+    ];
+    for (name, properties, kept) in properties {
+        let mut create = new_table();
+        create.properties.extend(properties.iter().map(|(key, value)| (key.to_string(), value.to_string())));
+        let mut table = catalog.create_table(&ident(name), create, Origin::Daemon).expect("makes");
+        for n in 0..105 {
+            table = committed(catalog.commit(vec![set(name, n, vec![])], Origin::Daemon)).remove(0);
+        }
+        assert_eq!(table.metadata.metadata_log().len(), 100, "{name}");
+        let home = table.metadata_location.rsplit_once('/').expect("a folder").0;
+        let files = catalog.store().list(home).expect("lists");
+        let found = files.iter().filter(|file| file.location.ends_with(".metadata.json")).count();
+        assert_eq!(found, kept, "{name}: the current one, those before it, and one that goes with the next commit");
+    }
+}
+
 /// Clients show these texts, and the compatibility kit compares them.
 #[test]
 fn refusals_speak_as_the_reference_does() {

@@ -7,7 +7,9 @@ use iceberg::spec::{Schema, ViewFormatVersion, ViewMetadata, ViewMetadataBuilder
 use iceberg::{NamespaceIdent, TableIdent, ViewUpdate};
 use uuid::Uuid;
 
-use super::{Catalog, key, text_of};
+use super::view_document::{self as document, ViewSaid};
+use super::{Catalog, Reply, key, text_of};
+use crate::document::foreign;
 use crate::error::{Error, Kind, Result};
 use crate::hint;
 use crate::state::{Sort, Swap};
@@ -69,6 +71,10 @@ impl Catalog {
     pub fn load_view(&self, ident: &TableIdent) -> Result<View> {
         let pointer = self.inner.state.pointer(Sort::View, &key(ident.namespace()), ident.name())?;
         let metadata_location = pointer.ok_or_else(|| no_view(ident))?;
+        self.read_view(ident, metadata_location)
+    }
+
+    pub(super) fn read_view(&self, ident: &TableIdent, metadata_location: String) -> Result<View> {
         let (metadata, json) = self.read_document(&metadata_location)?;
         Ok(View { ident: ident.clone(), metadata, metadata_location, json })
     }
@@ -78,6 +84,11 @@ impl Catalog {
     /// # Errors
     /// `NotFound` without its namespace; `Exists`, also for a table of that name; `Invalid`; storage errors.
     pub fn create_view(&self, ident: &TableIdent, create: CreateView) -> Result<View> {
+        self.create_view_said(ident, create, &ViewSaid::default())
+    }
+
+    /// Makes a view of which `said` holds what the types of `create` have no place for.
+    pub(crate) fn create_view_said(&self, ident: &TableIdent, create: CreateView, said: &ViewSaid) -> Result<View> {
         let lock = self.lock_of(ident);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_taken(Sort::View, ident)?;
@@ -89,7 +100,8 @@ impl Catalog {
         let built = ViewMetadataBuilder::new(location, schema, version, ViewFormatVersion::V1, properties)
             .and_then(|builder| builder.assign_uuid(self.inner.store.system().ids.uuid()).build());
         let metadata = built.map_err(|error| refused(error, ident))?.metadata;
-        self.write_view(ident, None, metadata)
+        let document = document::write(&metadata, None, said, None)?;
+        self.write_view(ident, None, document)
     }
 
     /// Registers the view that a metadata file describes.
@@ -100,39 +112,59 @@ impl Catalog {
         self.refuse_taken(Sort::View, ident)?;
         let own = self.own_folders(ident, None);
         self.admit(&location, &own)?;
-        let (metadata, json): (ViewMetadata, Bytes) = self.read_document(&location)?;
+        let (metadata, json): (ViewMetadata, Bytes) =
+            self.read_document(&location).map_err(|error| match error.kind() {
+                Kind::Corrupt => Error::new(Kind::Invalid, "the file is no view's metadata").because(error),
+                _ => error,
+            })?;
         self.admit_folder(metadata.location(), metadata.properties(), &own)?;
         let view = View { ident: ident.clone(), metadata, metadata_location: location, json };
         self.point_view(&view, None)?;
         Ok(view)
     }
 
-    /// Changes a view whose UUID is `uuid`, where one is given.
+    /// Changes a view whose UUID is each of `uuids`.
     ///
     /// # Errors
     /// `NotFound`; `Conflict`; `Invalid`; storage errors.
-    pub fn replace_view(&self, ident: &TableIdent, uuid: Option<Uuid>, updates: Vec<ViewUpdate>) -> Result<View> {
+    pub fn replace_view(&self, ident: &TableIdent, uuids: &[Uuid], updates: Vec<ViewUpdate>) -> Result<View> {
+        self.replace_view_said(ident, uuids, updates, &ViewSaid::default())
+    }
+
+    /// Changes a view by updates of which `said` holds what their types have no place for.
+    pub(crate) fn replace_view_said(
+        &self,
+        ident: &TableIdent,
+        uuids: &[Uuid],
+        updates: Vec<ViewUpdate>,
+        said: &ViewSaid,
+    ) -> Result<View> {
         let lock = self.lock_of(ident);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.load_view(ident)?;
-        if uuid.is_some_and(|uuid| uuid != before.metadata.uuid()) {
+        if uuids.iter().any(|uuid| *uuid != before.metadata.uuid()) {
             return Err(moved(ident));
         }
+        let adds = updates.iter().any(|update| matches!(update, ViewUpdate::AddViewVersion { .. }));
+        let selects = updates.iter().any(|update| matches!(update, ViewUpdate::SetCurrentViewVersion { .. }));
+        let (was, now) = (before.metadata.current_version_id(), self.now_ms());
         let builder = before.metadata.into_builder();
         let built = updates.into_iter().try_fold(builder, apply).and_then(ViewMetadataBuilder::build);
         let metadata = built.map_err(|error| refused(error, ident))?.metadata;
-        self.write_view(ident, Some(before.metadata_location), metadata)
+        let returns = selects && !adds && metadata.current_version_id() != was;
+        let document = document::write(&metadata, Some(&before.json), said, returns.then_some(now))?;
+        self.write_view(ident, Some(before.metadata_location), document)
     }
 
-    fn write_view(&self, ident: &TableIdent, from: Option<String>, metadata: ViewMetadata) -> Result<View> {
-        let own =
-            self.own_folders(ident, from.as_deref().and_then(|file| file.rsplit_once("/metadata/")).map(|at| at.0));
+    fn write_view(&self, ident: &TableIdent, from: Option<String>, json: Bytes) -> Result<View> {
+        let metadata: ViewMetadata = foreign::read(&json)?;
+        let lay = from.as_deref().and_then(|file| file.rsplit_once("/metadata/")).map(|at| at.0);
+        let own = self.own_folders(ident, lay);
         self.admit_folder(metadata.location(), metadata.properties(), &own)?;
         let number = from.as_deref().and_then(hint::version).map_or(0, |number| number + 1);
         let folder = metadata.properties().get("write.metadata.path").cloned();
         let folder = folder.unwrap_or_else(|| format!("{}/metadata", metadata.location().trim_end_matches('/')));
         let name = format!("{number:05}-{}.metadata.json", self.inner.store.system().ids.uuid());
-        let json = document(&metadata)?;
         let metadata_location = format!("{}/{name}", folder.trim_end_matches('/'));
         self.inner.store.put(&metadata_location, &json)?;
         let view = View { ident: ident.clone(), metadata, metadata_location, json };
@@ -146,7 +178,8 @@ impl Catalog {
     fn point_view(&self, view: &View, from: Option<String>) -> Result<()> {
         let (namespace, name) = (key(view.ident.namespace()), view.ident.name().to_string());
         let swap = Swap { sort: Sort::View, namespace, name, from, to: view.metadata_location.clone() };
-        if self.point(&[swap], None)? { Ok(()) } else { Err(moved(&view.ident)) }
+        let reply = || Reply::View(view.ident.clone(), view.metadata_location.clone());
+        if self.point(&[swap], reply)? { Ok(()) } else { Err(moved(&view.ident)) }
     }
 
     /// Forgets a view; its metadata files stay.
@@ -157,7 +190,7 @@ impl Catalog {
         let namespace = key(ident.namespace());
         let location = self.inner.state.pointer(Sort::View, &namespace, ident.name())?;
         let location = location.ok_or_else(|| no_view(ident))?;
-        let dropped = self.inner.state.remove(Sort::View, &namespace, ident.name())?;
+        let dropped = self.answering(|| Reply::Empty)?.remove(Sort::View, &namespace, ident.name())?;
         self.renamed(Sort::View, ident, None, &location);
         if dropped { Ok(()) } else { Err(no_view(ident)) }
     }
@@ -170,16 +203,6 @@ impl Catalog {
         let found = self.rename(Sort::View, from, to)?;
         if found { Ok(()) } else { Err(no_view(from)) }
     }
-}
-
-/// A view's metadata as JSON, its versions in order: the crate keeps them in a hash map.
-fn document(metadata: &ViewMetadata) -> Result<Bytes> {
-    let broken = |error| Error::new(Kind::Internal, "serialising a view").because(error);
-    let mut document = serde_json::to_value(metadata).map_err(broken)?;
-    if let Some(versions) = document.get_mut("versions").and_then(|versions| versions.as_array_mut()) {
-        versions.sort_by_key(|version| version.get("version-id").and_then(serde_json::Value::as_i64));
-    }
-    Ok(serde_json::to_vec(&document).map_err(broken)?.into())
 }
 
 fn apply(builder: ViewMetadataBuilder, update: ViewUpdate) -> iceberg::Result<ViewMetadataBuilder> {

@@ -25,6 +25,7 @@ mod said;
 mod tests;
 mod write;
 
+pub use overlay::{fits, overlay};
 pub use said::Said;
 
 use std::collections::{BTreeMap, HashSet};

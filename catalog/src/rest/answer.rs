@@ -67,6 +67,12 @@ impl Failure {
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, exception: "UnprocessableEntityException", message }
     }
 
+    /// 413.
+    pub fn too_large() -> Self {
+        let message = "the body is too long, or ended early".to_string();
+        Self { status: StatusCode::PAYLOAD_TOO_LARGE, exception: "BadRequestException", message }
+    }
+
     /// 404: not a route of ours.
     pub fn no_endpoint() -> Self {
         let message = "there is no such endpoint; GET /v1/config lists those there are".to_string();

@@ -21,7 +21,11 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
         .map_err(|error| Error::new(Kind::Invalid, "the request body does not fit").because(error))
 }
 
-fn part<T: serde::de::DeserializeOwned>(raw: &RawValue, what: &str) -> Result<T> {
+/// Reads a part of a body, column types that the crate does not know included.
+///
+/// # Errors
+/// `Invalid`.
+pub fn part<T: serde::de::DeserializeOwned>(raw: &RawValue, what: &str) -> Result<T> {
     foreign::read(raw.get().as_bytes())
         .map_err(|error| Error::new(Kind::Invalid, format!("the request's {what} does not fit")).because(error))
 }

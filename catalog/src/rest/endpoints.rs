@@ -20,6 +20,7 @@ pub const SERVED: &[&str] = &[
     "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}",
     "DELETE /v1/{prefix}/namespaces/{namespace}/tables/{table}",
     "POST /v1/{prefix}/namespaces/{namespace}/register",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/unregister",
     "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
     "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/plan",
     "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/plan/{plan-id}",
@@ -44,5 +45,4 @@ pub const ABSENT: &[(&str, &str)] = &[
     ("GET /v1/{prefix}/namespaces/{namespace}/functions/{function}", "the catalog keeps no functions"),
     ("GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/credentials", "files of this machine need no credentials"),
     ("POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/sign", "files of this machine need no signature"),
-    ("POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/unregister", "to come"),
 ];

@@ -39,7 +39,7 @@ impl Snapshots {
 /// The answer to create, load and commit, or 304 where the client has it already.
 pub fn loaded(table: &Table, snapshots: Snapshots, held: Option<&str>) -> Answer {
     let etag = etag(table, snapshots);
-    if held.is_some_and(|held| held == "*" || held.split(',').any(|one| one.trim() == etag)) {
+    if held.is_some_and(|held| held == "*" || held.split(',').any(|one| one.trim().trim_start_matches("W/") == etag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let location = serde_json::to_string(&table.metadata_location).map_err(unserialisable)?;

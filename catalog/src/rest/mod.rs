@@ -10,35 +10,43 @@
 mod answer;
 mod body;
 pub(crate) mod endpoints;
+mod idempotency;
 mod loaded;
 mod namespaces;
+mod page;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod plans;
-mod purge;
+mod reports;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod view_body;
 mod views;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use iceberg::{NamespaceIdent, TableIdent};
 use serde_json::json;
 
 use crate::access;
 use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result};
+use crate::state::Sort;
 pub(crate) use answer::Failure;
 pub(crate) use body::parse;
+use idempotency::Idempotency;
+use page::Page;
+use reports::Reports;
 
 /// Largest request body in bytes: a commit of some ten thousand snapshots' worth of updates.
 const BODY_LIMIT: usize = 64 << 20;
@@ -51,6 +59,8 @@ type Parameters = Query<HashMap<String, String>>;
 
 /// The routes below `/v1`, and those of tokens. Open to everybody: [`access::guarded`] puts the check before them.
 pub fn router(catalog: Catalog) -> Router {
+    finish_purges(&catalog);
+    let reports: Arc<Reports> = Arc::default();
     Router::new()
         .route("/v1/config", get(config))
         .route("/v1/namespaces", get(namespaces::list).post(namespaces::create))
@@ -62,7 +72,9 @@ pub fn router(catalog: Catalog) -> Router {
             "/v1/namespaces/{namespace}/tables/{table}",
             get(tables::load).head(tables::exists).post(tables::commit).delete(tables::remove),
         )
-        .route("/v1/namespaces/{namespace}/tables/{table}/metrics", post(tables::report))
+        .route("/v1/namespaces/{namespace}/tables/{table}/metrics", get(tables::reports).post(tables::report))
+        .route("/v1/namespaces/{namespace}/tables/{table}/unregister", post(tables::unregister))
+        .route("/v1/namespaces/{namespace}/tables/{table}/undrop", post(tables::undrop))
         .route("/v1/tables/rename", post(tables::rename))
         .route("/v1/transactions/commit", post(tables::commit_all))
         .route("/v1/namespaces/{namespace}/views", get(views::list).post(views::create))
@@ -76,9 +88,23 @@ pub fn router(catalog: Catalog) -> Router {
         .merge(access::login_router(catalog.tokens().clone()))
         .merge(access::admin_router(catalog.tokens().clone()))
         .route("/v1/{*rest}", any(unknown))
+        .layer(Extension(reports))
+        .layer(from_fn_with_state(Idempotency::new(catalog.clone()), idempotency::layer))
         .layer(map_response(answer::shape))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(catalog)
+}
+
+/// Goes on with purges that a crash cut short, and with those that were just asked for, on a thread of their own.
+fn finish_purges(catalog: &Catalog) {
+    let catalog = catalog.asked(None);
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn_blocking(move || {
+            if let Err(error) = catalog.finish_purges() {
+                tracing::warn!(%error, "purges are not done; they go on at the next one or start");
+            }
+        });
+    }
 }
 
 async fn unknown() -> Failure {
@@ -89,6 +115,7 @@ async fn config(State(catalog): State<Catalog>) -> impl IntoResponse {
     Json(json!({
         "defaults": { "warehouse-location": catalog.warehouse() },
         "overrides": {},
+        "idempotency-key-lifetime": idempotency::LIFETIME,
         "endpoints": endpoints::SERVED,
     }))
 }
@@ -130,24 +157,15 @@ fn table_of(Path((namespace, table)): Path<(String, String)>) -> Result<TableIde
     Ok(TableIdent::new(namespace_of(&namespace)?, table))
 }
 
-/// A page of names: `pageToken` is the last name of the page before, `pageSize` bounds the page.
-fn page<T>(
-    items: Vec<T>,
-    parameters: &HashMap<String, String>,
-    name: impl Fn(&T) -> String,
-) -> (Vec<T>, Option<String>) {
-    let size = parameters.get("pageSize").and_then(|size| size.parse::<usize>().ok()).filter(|&size| size > 0);
-    let after = parameters.get("pageToken").filter(|token| !token.is_empty());
-    let mut rest: Vec<T> = items.into_iter().filter(|item| after.is_none_or(|after| name(item) > *after)).collect();
-    let Some(size) = size.filter(|&size| rest.len() > size) else { return (rest, None) };
-    rest.truncate(size);
-    let token = rest.last().map(name);
-    (rest, token)
-}
-
 /// A page of a namespace's tables or views.
-fn identifiers(all: Vec<TableIdent>, parameters: &HashMap<String, String>) -> Answer {
-    let (found, token) = page(all, parameters, |ident| ident.name().to_string());
+async fn identifiers(catalog: Catalog, sort: Sort, namespace: String, parameters: HashMap<String, String>) -> Answer {
+    let (namespace, page) = (namespace_of(&namespace)?, Page::asked(&parameters)?);
+    let (mut found, page) = blocking(move || {
+        let found = catalog.names_after(sort, &namespace, &page.after, page.most())?;
+        Ok((found, page))
+    })
+    .await?;
+    let token = page.cut(&mut found, |ident| ident.name().to_string());
     Ok(Json(json!({ "identifiers": found, "next-page-token": token })).into_response())
 }
 

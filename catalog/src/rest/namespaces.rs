@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::body::parse;
-use super::{Answer, Parameters, Scoped, blocking, namespace_of, no_content, page};
+use super::idempotency::Keyed;
+use super::page::Page;
+use super::{Answer, Parameters, Scoped, blocking, namespace_of, no_content};
 use crate::access::{Caller, Role, Touched};
 use crate::error::{Error, Kind};
 
@@ -34,22 +36,19 @@ struct Update {
 pub async fn list(Scoped(catalog): Scoped, caller: Caller, Query(parameters): Parameters) -> Answer {
     let parent =
         parameters.get("parent").filter(|parent| !parent.is_empty()).map(|text| namespace_of(text)).transpose()?;
-    let asked = parent.clone();
-    let all = blocking(move || {
-        if let Some(parent) = &asked {
-            catalog.namespace(parent)?;
-        }
-        catalog.list_namespaces()
+    let page = Page::asked(&parameters)?;
+    let (mut found, page) = blocking(move || {
+        let found = catalog.children_after(parent.as_ref(), &page.after, page.most())?;
+        Ok((found, page))
     })
     .await?;
-    let seen = |namespace: &NamespaceIdent| namespace.parent() == parent && caller.sees(namespace);
-    let children = all.into_iter().filter(seen).collect();
-    let (found, token) = page(children, &parameters, |namespace: &NamespaceIdent| namespace.join("\u{1f}"));
+    let token = page.cut(&mut found, |namespace| namespace.join("\u{1f}"));
+    found.retain(|namespace| caller.sees(namespace));
     Ok(Json(json!({ "namespaces": found, "next-page-token": token })).into_response())
 }
 
 /// POST /v1/namespaces
-pub async fn create(Scoped(catalog): Scoped, caller: Caller, body: Bytes) -> Answer {
+pub async fn create(Keyed(catalog): Keyed, caller: Caller, body: Bytes) -> Answer {
     let request: Create = parse(&body)?;
     let namespace = NamespaceIdent::from_vec(request.namespace)
         .map_err(|error| Error::new(Kind::Invalid, "not a namespace").because(error))?;
@@ -77,14 +76,14 @@ pub async fn exists(Scoped(catalog): Scoped, Path(namespace): Path<String>) -> A
 }
 
 /// DELETE /v1/namespaces/{namespace}
-pub async fn remove(Scoped(catalog): Scoped, Path(namespace): Path<String>) -> Answer {
+pub async fn remove(Keyed(catalog): Keyed, Path(namespace): Path<String>) -> Answer {
     let namespace = namespace_of(&namespace)?;
     blocking(move || catalog.drop_namespace(&namespace)).await?;
     Ok(no_content())
 }
 
 /// POST /v1/namespaces/{namespace}/properties
-pub async fn update(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
+pub async fn update(Keyed(catalog): Keyed, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let namespace = namespace_of(&namespace)?;
     let request: Update = parse(&body)?;
     let (removals, updates) = (request.removals.unwrap_or_default(), request.updates.unwrap_or_default());
@@ -92,14 +91,6 @@ pub async fn update(Scoped(catalog): Scoped, Path(namespace): Path<String>, body
         let message = format!("the property '{both}' is both set and removed: choose one");
         return Err(super::Failure::unprocessable(message));
     }
-    let answer = blocking(move || {
-        let mut properties = catalog.namespace(&namespace)?;
-        let (removed, missing): (Vec<_>, Vec<_>) =
-            removals.into_iter().partition(|key| properties.remove(key).is_some());
-        let updated: Vec<String> = updates.keys().cloned().collect();
-        properties.extend(updates);
-        catalog.set_namespace(&namespace, &properties)?;
-        Ok(json!({ "updated": updated, "removed": removed, "missing": missing }))
-    });
-    Ok(Json(answer.await?).into_response())
+    let updated = blocking(move || catalog.update_namespace(&namespace, &removals, &updates)).await?;
+    Ok(Json(updated.json()).into_response())
 }

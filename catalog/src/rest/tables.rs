@@ -2,31 +2,32 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use iceberg::TableIdent;
 
 use super::body::{self, Create, Register, Rename, parse};
+use super::idempotency::Keyed;
 use super::loaded::{Snapshots, loaded};
-use super::{Answer, Parameters, Scoped, blocking, identifiers, namespace_of, no_content, purge, table_of};
+use super::reports::Reports;
+use super::{Answer, Parameters, Scoped, blocking, finish_purges, identifiers, namespace_of, no_content, table_of};
 use crate::access::{Caller, Role, Touched};
 use crate::catalog::missing;
 use crate::document::{Document, Refs};
 use crate::error::{Error, Kind, Result};
+use crate::state::Sort;
 use crate::table::{Companions, Origin, Outcome, Table};
 
 /// GET /v1/namespaces/{namespace}/tables
 pub async fn list(Scoped(catalog): Scoped, Path(namespace): Path<String>, Query(parameters): Parameters) -> Answer {
-    let namespace = namespace_of(&namespace)?;
-    let all = blocking(move || catalog.list_tables(&namespace)).await?;
-    identifiers(all, &parameters)
+    identifiers(catalog, Sort::Table, namespace, parameters).await
 }
 
 /// POST /v1/namespaces/{namespace}/tables
-pub async fn create(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
+pub async fn create(Keyed(catalog): Keyed, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let Create { name, table, stage, said } = Create::read(&body)?;
     let ident = TableIdent::new(namespace_of(&namespace)?, name);
     if stage {
@@ -42,7 +43,7 @@ pub async fn create(Scoped(catalog): Scoped, Path(namespace): Path<String>, body
 }
 
 /// POST /v1/namespaces/{namespace}/register
-pub async fn register(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
+pub async fn register(Keyed(catalog): Keyed, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let request: Register = parse(&body)?;
     let ident = TableIdent::new(namespace_of(&namespace)?, request.name);
     let table = blocking(move || match request.overwrite {
@@ -78,25 +79,38 @@ pub async fn load(
 /// HEAD /v1/namespaces/{namespace}/tables/{table}
 pub async fn exists(Scoped(catalog): Scoped, path: Path<(String, String)>) -> Answer {
     let ident = table_of(path)?;
-    blocking(move || catalog.load(&ident)).await?;
+    blocking(move || catalog.exists(&ident)).await?;
     Ok(no_content())
 }
 
 /// DELETE /v1/namespaces/{namespace}/tables/{table}
-pub async fn remove(Scoped(catalog): Scoped, path: Path<(String, String)>, Query(parameters): Parameters) -> Answer {
+pub async fn remove(Keyed(catalog): Keyed, path: Path<(String, String)>, Query(parameters): Parameters) -> Answer {
     let ident = table_of(path)?;
     let purge = parameters.get("purgeRequested").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    blocking(move || {
-        let table = if purge { Some(catalog.load(&ident)?) } else { None };
-        catalog.drop_table(&ident)?;
-        table.map_or(Ok(()), |table| purge::delete_reachable(&catalog, &table))
-    })
-    .await?;
+    let own = catalog.clone();
+    blocking(move || if purge { own.purge_table(&ident) } else { own.drop_table(&ident) }).await?;
+    if purge {
+        finish_purges(&catalog);
+    }
+    Ok(no_content())
+}
+
+/// POST /v1/namespaces/{namespace}/tables/{table}/unregister
+pub async fn unregister(Keyed(catalog): Keyed, path: Path<(String, String)>) -> Answer {
+    let ident = table_of(path)?;
+    let table = blocking(move || catalog.unregister_table(&ident)).await?;
+    loaded(&table, Snapshots::All, None)
+}
+
+/// POST /v1/namespaces/{namespace}/tables/{table}/undrop, which is our own: the table that was dropped last is back.
+pub async fn undrop(Keyed(catalog): Keyed, path: Path<(String, String)>) -> Answer {
+    let ident = table_of(path)?;
+    blocking(move || catalog.undrop_table(&ident)).await?;
     Ok(no_content())
 }
 
 /// POST /v1/tables/rename
-pub async fn rename(Scoped(catalog): Scoped, caller: Caller, body: Bytes) -> Answer {
+pub async fn rename(Keyed(catalog): Keyed, caller: Caller, body: Bytes) -> Answer {
     let request: Rename = parse(&body)?;
     let touched = may_rename(&caller, &request)?;
     blocking(move || catalog.rename_table(&request.source, &request.destination)).await?;
@@ -111,13 +125,26 @@ pub fn may_rename(caller: &Caller, Rename { source, destination }: &Rename) -> R
 }
 
 /// POST /v1/namespaces/{namespace}/tables/{table}/metrics
-pub async fn report(body: Bytes) -> Answer {
-    parse::<serde::de::IgnoredAny>(&body)?;
+pub async fn report(
+    Scoped(catalog): Scoped,
+    Extension(reports): Extension<Arc<Reports>>,
+    path: Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let ident = table_of(path)?;
+    let known = ident.clone();
+    blocking(move || catalog.exists(&known)).await?;
+    reports.add(ident, &body)?;
     Ok(no_content())
 }
 
+/// GET /v1/namespaces/{namespace}/tables/{table}/metrics, which is our own: the last reports.
+pub async fn reports(Extension(reports): Extension<Arc<Reports>>, path: Path<(String, String)>) -> Answer {
+    Ok(Json(serde_json::json!({ "reports": reports.of(&table_of(path)?) })).into_response())
+}
+
 /// POST /v1/namespaces/{namespace}/tables/{table}
-pub async fn commit(Scoped(catalog): Scoped, path: Path<(String, String)>, body: Bytes) -> Answer {
+pub async fn commit(Keyed(catalog): Keyed, path: Path<(String, String)>, body: Bytes) -> Answer {
     let ident = table_of(path)?;
     let (change, said) = body::commit(&body, ident)?;
     let commit = move || settle(catalog.commit_said(vec![change], &[said], Origin::Rest, &mut Companions::none()));
@@ -129,7 +156,7 @@ pub async fn commit(Scoped(catalog): Scoped, path: Path<(String, String)>, body:
 }
 
 /// POST /v1/transactions/commit
-pub async fn commit_all(Scoped(catalog): Scoped, caller: Caller, body: Bytes) -> Answer {
+pub async fn commit_all(Keyed(catalog): Keyed, caller: Caller, body: Bytes) -> Answer {
     let (changes, said) = body::transaction(&body)?;
     changes.iter().try_for_each(|change| caller.may(Role::Writer, change.ident.namespace()))?;
     let names: Vec<String> = changes.iter().map(|change| change.ident.to_string()).collect();

@@ -7,67 +7,33 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::http::header;
 use axum::response::IntoResponse;
-use iceberg::spec::{Schema, ViewVersion};
-use iceberg::{TableIdent, ViewUpdate};
-use serde::Deserialize;
+use iceberg::TableIdent;
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use super::body::{Register, Rename, parse};
+use super::idempotency::Keyed;
 use super::tables::may_rename;
+use super::view_body::{CreatedView, ReplacedView};
 use super::{Answer, Parameters, Scoped, blocking, identifiers, namespace_of, no_content, table_of};
 use crate::access::Caller;
-use crate::catalog::{CreateView, View};
+use crate::catalog::View;
 use crate::error::{Error, Kind};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Create {
-    name: String,
-    #[serde(default)]
-    location: Option<String>,
-    schema: Schema,
-    view_version: ViewVersion,
-    #[serde(default)]
-    properties: Option<HashMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct Replace {
-    #[serde(default)]
-    requirements: Vec<Requirement>,
-    updates: Vec<ViewUpdate>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Requirement {
-    #[serde(rename = "assert-view-uuid")]
-    Uuid { uuid: Uuid },
-}
+use crate::state::Sort;
 
 /// GET /v1/namespaces/{namespace}/views
 pub async fn list(Scoped(catalog): Scoped, Path(namespace): Path<String>, Query(parameters): Parameters) -> Answer {
-    let namespace = namespace_of(&namespace)?;
-    let all = blocking(move || catalog.list_views(&namespace)).await?;
-    identifiers(all, &parameters)
+    identifiers(catalog, Sort::View, namespace, parameters).await
 }
 
 /// POST /v1/namespaces/{namespace}/views
-pub async fn create(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
-    let request: Create = parse(&body)?;
-    let ident = TableIdent::new(namespace_of(&namespace)?, request.name);
-    let create = CreateView {
-        schema: request.schema,
-        version: request.view_version,
-        location: request.location,
-        properties: request.properties.unwrap_or_default(),
-    };
-    loaded(&blocking(move || catalog.create_view(&ident, create)).await?)
+pub async fn create(Keyed(catalog): Keyed, Path(namespace): Path<String>, body: Bytes) -> Answer {
+    let CreatedView { name, view, said } = CreatedView::read(&body)?;
+    let ident = TableIdent::new(namespace_of(&namespace)?, name);
+    loaded(&blocking(move || catalog.create_view_said(&ident, view, &said)).await?)
 }
 
 /// POST /v1/namespaces/{namespace}/register-view
-pub async fn register(Scoped(catalog): Scoped, Path(namespace): Path<String>, body: Bytes) -> Answer {
+pub async fn register(Keyed(catalog): Keyed, Path(namespace): Path<String>, body: Bytes) -> Answer {
     let request: Register = parse(&body)?;
     let ident = TableIdent::new(namespace_of(&namespace)?, request.name);
     loaded(&blocking(move || catalog.register_view(&ident, request.metadata_location)).await?)
@@ -87,29 +53,29 @@ pub async fn exists(Scoped(catalog): Scoped, path: Path<(String, String)>) -> An
 }
 
 /// POST /v1/namespaces/{namespace}/views/{view}
-pub async fn replace(Scoped(catalog): Scoped, path: Path<(String, String)>, body: Bytes) -> Answer {
+pub async fn replace(Keyed(catalog): Keyed, path: Path<(String, String)>, body: Bytes) -> Answer {
     let ident = table_of(path)?;
-    let request: Replace = parse(&body)?;
-    let uuid = request.requirements.iter().map(|Requirement::Uuid { uuid }| *uuid).next();
-    loaded(&blocking(move || catalog.replace_view(&ident, uuid, request.updates)).await?)
+    let ReplacedView { uuids, updates, said } = ReplacedView::read(&body)?;
+    loaded(&blocking(move || catalog.replace_view_said(&ident, &uuids, updates, &said)).await?)
 }
 
 /// DELETE /v1/namespaces/{namespace}/views/{view}
-pub async fn remove(Scoped(catalog): Scoped, path: Path<(String, String)>) -> Answer {
+pub async fn remove(Keyed(catalog): Keyed, path: Path<(String, String)>) -> Answer {
     let ident = table_of(path)?;
     blocking(move || catalog.drop_view(&ident)).await?;
     Ok(no_content())
 }
 
 /// POST /v1/views/rename
-pub async fn rename(Scoped(catalog): Scoped, caller: Caller, body: Bytes) -> Answer {
+pub async fn rename(Keyed(catalog): Keyed, caller: Caller, body: Bytes) -> Answer {
     let request: Rename = parse(&body)?;
     let touched = may_rename(&caller, &request)?;
     blocking(move || catalog.rename_view(&request.source, &request.destination)).await?;
     Ok((Extension(touched), no_content()).into_response())
 }
 
-fn loaded(view: &View) -> Answer {
+/// The answer to create, load and replace.
+pub fn loaded(view: &View) -> Answer {
     let broken = |error: serde_json::Error| Error::new(Kind::Internal, "answering with a view").because(error);
     let metadata: &RawValue = serde_json::from_slice(&view.json).map_err(broken)?;
     #[derive(serde::Serialize)]

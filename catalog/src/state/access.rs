@@ -88,7 +88,7 @@ impl State {
     /// The key that signs sessions: the one that is kept, or `fresh`, which is kept from then on.
     pub fn session_key(&self, fresh: &str) -> Result<String> {
         let insert = "INSERT INTO access_key (one, secret) VALUES (1, ?1) ON CONFLICT DO NOTHING";
-        self.transact(|session| {
+        self.transaction(|session| {
             session.execute(insert, &[fresh.into()])?;
             let kept = session.first("SELECT secret FROM access_key", &[])?;
             kept.ok_or_else(|| Error::new(Kind::Corrupt, "the key that signs sessions"))?.text(0)

@@ -10,7 +10,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::session::{Session, Value};
-use super::{Kept, State, Swap};
+use super::{Kept, State, Swap, answers};
 use crate::error::{Error, Kind, Result};
 
 /// Requests in one transaction, at most.
@@ -32,7 +32,7 @@ struct Queue {
 #[derive(Debug)]
 struct Request {
     swaps: Vec<Swap>,
-    kept: Option<Kept>,
+    answer: Option<Arc<Kept>>,
     outcome: Mutex<Option<Result<bool>>>,
 }
 
@@ -66,10 +66,13 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
-    /// Moves pointers, all or none; `false` if one of them is not where it was. `kept` is remembered in the same
-    /// transaction; a key that is there already is a conflict too.
-    pub fn swap(&self, swaps: &[Swap], kept: Option<&Kept>) -> Result<bool> {
-        let request = Request { swaps: swaps.to_vec(), kept: kept.cloned(), outcome: Mutex::new(None) };
+    /// Moves pointers, all or none; `false` if one of them is not where it was. This handle's answer is kept in the same
+    /// transaction; a key that has one already is a conflict too.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn swap(&self, swaps: &[Swap]) -> Result<bool> {
+        let request = Request { swaps: swaps.to_vec(), answer: self.answer.clone(), outcome: Mutex::new(None) };
         let request = Arc::new(request);
         let mut queue = self.group.queue();
         queue.waiting.push(request.clone());
@@ -92,6 +95,7 @@ impl State {
     }
 
     fn lead(&self, requests: &[Arc<Request>]) {
+        // Each request brings its own answer; the leader's is not for all.
         let done = self
             .attempt(|session| requests.iter().map(|request| take_in(session, request)).collect::<Result<Vec<bool>>>());
         match done {
@@ -118,13 +122,10 @@ impl State {
 
 /// Does what one request asks, or nothing.
 fn take_in(session: &mut dyn Session, request: &Request) -> Result<bool> {
-    if let ([swap], None) = (request.swaps.as_slice(), &request.kept) {
+    if let ([swap], None) = (request.swaps.as_slice(), &request.answer) {
         return move_one(session, swap);
     }
-    let free = match &request.kept {
-        Some(kept) => session.first("SELECT key FROM answers WHERE key = ?1", &[(&kept.key).into()])?.is_none(),
-        None => true,
-    };
+    let free = request.answer.as_ref().map_or(Ok(true), |answer| answers::is_free(session, answer))?;
     let fits = request.swaps.iter().try_fold(free, |fits, swap| Ok::<_, Error>(fits && holds(session, swap)?))?;
     if !fits {
         return Ok(false);
@@ -134,7 +135,7 @@ fn take_in(session: &mut dyn Session, request: &Request) -> Result<bool> {
             return Err(Error::new(Kind::Internal, "a request moves one pointer twice").with("name", &swap.name));
         }
     }
-    request.kept.as_ref().map_or(Ok(()), |kept| keep(session, kept))?;
+    request.answer.as_ref().map_or(Ok(()), |answer| answers::keep(session, answer))?;
     Ok(true)
 }
 
@@ -169,12 +170,4 @@ fn move_one(session: &mut dyn Session, swap: &Swap) -> Result<bool> {
         ),
     };
     Ok(changed? == 1)
-}
-
-fn keep(session: &mut dyn Session, kept: &Kept) -> Result<()> {
-    let Kept { key, request, status, body, kept_ms } = kept;
-    let sql = "INSERT INTO answers (key, request, status, body, kept_ms) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let parameters: [Value<'_>; 5] =
-        [key.into(), request.as_slice().into(), (*status).into(), body.as_slice().into(), (*kept_ms).into()];
-    session.execute(sql, &parameters).map(drop)
 }

@@ -121,6 +121,32 @@ const STEPS: &[Step] = &[
             );
             CREATE INDEX deletions_again ON deletions (again_ms);",
     },
+    Step {
+        sqlite: "
+            CREATE INDEX answers_by_age ON answers (kept_ms);
+            CREATE TABLE dropped (
+                id TEXT PRIMARY KEY NOT NULL,
+                namespace TEXT NOT NULL,
+                name TEXT NOT NULL,
+                metadata_location TEXT NOT NULL,
+                dropped_ms INTEGER NOT NULL,
+                purge INTEGER NOT NULL,
+                within TEXT
+            ) STRICT;
+            CREATE INDEX dropped_by_name ON dropped (namespace, name);",
+        postgres: "
+            CREATE INDEX answers_by_age ON answers (kept_ms);
+            CREATE TABLE dropped (
+                id TEXT COLLATE \"C\" PRIMARY KEY,
+                namespace TEXT COLLATE \"C\" NOT NULL,
+                name TEXT COLLATE \"C\" NOT NULL,
+                metadata_location TEXT NOT NULL,
+                dropped_ms BIGINT NOT NULL,
+                purge BIGINT NOT NULL,
+                within TEXT
+            );
+            CREATE INDEX dropped_by_name ON dropped (namespace, name);",
+    },
 ];
 
 /// The tables with their columns, those of the primary key first and counted: what a backup holds. A table that others
@@ -133,6 +159,7 @@ pub const TABLES: &[(&str, usize, &[&str])] = &[
     ("access_tokens", 1, &["id", "label", "role", "namespaces", "hash", "made_ms", "expires_ms", "revoked_ms"]),
     ("access_key", 1, &["one", "secret"]),
     ("deletions", 2, &["run", "part", "table_uuid", "namespace", "name", "due_ms", "again_ms", "files"]),
+    ("dropped", 1, &["id", "namespace", "name", "metadata_location", "dropped_ms", "purge", "within"]),
 ];
 
 /// The steps from version `found` on, each with the version it reaches.

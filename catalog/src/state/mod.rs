@@ -5,12 +5,15 @@
 //! each, which adds its methods to [`State`]. Moving pointers is one transaction of compare-and-set updates.
 
 mod access;
+mod answers;
 mod copy;
 mod database;
 mod deletions;
+mod dropped;
 mod group;
 mod migrations;
 mod namespaces;
+mod pages;
 mod pointers;
 mod pool;
 mod postgres;
@@ -20,14 +23,17 @@ mod sqlite;
 mod tests;
 
 pub use access::TokenRow;
+pub use answers::LIFETIME_MS;
 pub use copy::Copied;
 pub use database::{Database, PostgresUrl};
 pub use deletions::DeletionRow;
+pub use dropped::Dropped;
 pub use pointers::{Kept, Pointer, Sort, Swap};
 
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
+use answers::Effect;
 use session::{Engine, Session};
 
 /// What stands between a state and its database, so that tests can make the calls fail.
@@ -51,6 +57,8 @@ pub struct State {
     engine: Arc<dyn Engine>,
     wire: Option<Arc<dyn Wire>>,
     group: Arc<group::Group>,
+    /// The answer that is kept with whatever this handle changes.
+    answer: Option<Arc<Kept>>,
 }
 
 impl State {
@@ -64,13 +72,13 @@ impl State {
             Database::Memory => Arc::new(sqlite::Sqlite::open(None)?),
             Database::Postgres(url) => Arc::new(postgres::Postgres::open(url)?),
         };
-        Ok(State { engine, wire: None, group: Arc::default() })
+        Ok(State { engine, wire: None, group: Arc::default(), answer: None })
     }
 
     /// The same state, reached through `wire`: for tests.
     #[must_use]
     pub fn through(&self, wire: Arc<dyn Wire>) -> State {
-        State { engine: self.engine.clone(), wire: Some(wire), group: Arc::default() }
+        State { engine: self.engine.clone(), wire: Some(wire), group: Arc::default(), answer: None }
     }
 
     /// Reads; each statement sees what was committed before it.
@@ -84,11 +92,22 @@ impl State {
         value.ok_or_else(|| Error::new(Kind::Internal, "a query that was not made"))
     }
 
+    /// Changes something in one transaction, and keeps this handle's answer with it if that took effect.
+    fn transact<T: Effect>(&self, work: impl Fn(&mut dyn Session) -> Result<T>) -> Result<T> {
+        self.transaction(|session| {
+            let done = work(session)?;
+            if let Some(answer) = self.answer.as_ref().filter(|_| done.took_effect()) {
+                answers::keep(session, answer)?;
+            }
+            Ok(done)
+        })
+    }
+
     /// Reads and writes in one transaction; transactions run one after another.
     ///
     /// # Errors
     /// `Unknown` if the work was done and its end failed: it may have taken effect, or do so at the next start.
-    fn transact<T>(&self, work: impl Fn(&mut dyn Session) -> Result<T>) -> Result<T> {
+    fn transaction<T>(&self, work: impl Fn(&mut dyn Session) -> Result<T>) -> Result<T> {
         let mut done = false;
         let told = self.attempt(|session| {
             let value = work(session)?;

@@ -26,11 +26,20 @@ impl State {
         self.read(|session| session.query(sql, &[])?.iter_mut().map(|row| row.text(0)).collect())
     }
 
-    /// Changes a namespace's properties; `false` if there is none.
-    pub fn set_namespace(&self, name: &str, properties: &BTreeMap<String, String>) -> Result<bool> {
-        let text = encode(properties)?;
+    /// Changes a namespace's properties; `false` if they are not `before`, or there is no such namespace.
+    pub fn set_namespace(
+        &self,
+        name: &str,
+        before: &BTreeMap<String, String>,
+        after: &BTreeMap<String, String>,
+    ) -> Result<bool> {
+        let text = encode(after)?;
+        let held = "SELECT properties FROM namespaces WHERE name = ?1";
         let sql = "UPDATE namespaces SET properties = ?2 WHERE name = ?1";
-        self.transact(|session| Ok(session.execute(sql, &[name.into(), (&text).into()])? == 1))
+        self.transact(|session| {
+            let Some(mut row) = session.first(held, &[name.into()])? else { return Ok(false) };
+            Ok(decode(&row.text(0)?)? == *before && session.execute(sql, &[name.into(), (&text).into()])? == 1)
+        })
     }
 
     /// Removes an empty namespace; `false` if there is none.

@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Database, Kept, Sort, State, Swap, TokenRow};
+use super::{Database, Dropped, Kept, LIFETIME_MS, Sort, State, Swap, TokenRow};
 use crate::error::Kind;
-
-#[path = "../../../tests/kit/postgres.rs"]
-mod server;
-use server::PostgresServer;
+use crate::postgres_server::PostgresServer;
 
 fn postgres(server: &PostgresServer) -> Database {
     server.url().parse().expect("a URL")
@@ -32,6 +29,8 @@ fn suite(state: &State) {
     pointers_move_all_or_none(state);
     names_are_one_space_and_move(state);
     an_answer_is_kept_with_what_it_answers(state);
+    requests_that_share_a_transaction_keep_their_own_answers(state);
+    a_dropped_table_comes_back_once_unless_purged(state);
     tokens_are_kept_and_revoked_once(state);
     state.settle().expect("settles");
 }
@@ -70,8 +69,9 @@ fn namespaces_are_kept_in_order_of_their_bytes(state: &State) {
     assert_eq!(state.namespaces().expect("lists"), sorted);
     assert!(!state.add_namespace("é", &BTreeMap::new()).expect("is there"));
     let properties = BTreeMap::from([("k\"ey".to_string(), "välue\n".to_string())]);
-    assert!(state.set_namespace("é", &properties).expect("sets"));
-    assert!(!state.set_namespace("none", &properties).expect("no such"));
+    assert!(state.set_namespace("é", &BTreeMap::new(), &properties).expect("sets"));
+    assert!(!state.set_namespace("é", &BTreeMap::new(), &properties).expect("has others now"));
+    assert!(!state.set_namespace("none", &BTreeMap::new(), &properties).expect("no such"));
     assert_eq!(state.namespace("é").expect("reads"), Some(properties));
     assert_eq!(state.namespace("none").expect("reads"), None);
     assert_eq!(state.remove_namespace("a").expect_err("has one below").kind(), Kind::Conflict);
@@ -82,24 +82,22 @@ fn namespaces_are_kept_in_order_of_their_bytes(state: &State) {
 
 fn pointers_move_all_or_none(state: &State) {
     let pointer = |name: &str| state.pointer(Sort::Table, "n", name).expect("reads");
-    assert!(state.swap(&[move_of("t", None, "t0"), move_of("u", None, "u0")], None).expect("makes"));
-    assert!(!state.swap(&[move_of("v", None, "v0"), move_of("t", None, "t1")], None).expect("t is there"));
+    assert!(state.swap(&[move_of("t", None, "t0"), move_of("u", None, "u0")]).expect("makes"));
+    assert!(!state.swap(&[move_of("v", None, "v0"), move_of("t", None, "t1")]).expect("t is there"));
     assert_eq!((pointer("t"), pointer("v")), (Some("t0".into()), None));
-    assert!(
-        !state.swap(&[move_of("u", Some("u0"), "u1"), move_of("t", Some("x"), "t1")], None).expect("t is not at x")
-    );
+    assert!(!state.swap(&[move_of("u", Some("u0"), "u1"), move_of("t", Some("x"), "t1")]).expect("t is not at x"));
     assert_eq!(pointer("u"), Some("u0".into()));
-    assert!(state.swap(&[move_of("u", Some("u0"), "u1"), move_of("t", Some("t0"), "t1")], None).expect("moves"));
+    assert!(state.swap(&[move_of("u", Some("u0"), "u1"), move_of("t", Some("t0"), "t1")]).expect("moves"));
     assert_eq!((pointer("t"), pointer("u")), (Some("t1".into()), Some("u1".into())));
     let orphan = Swap { namespace: "none".into(), ..move_of("t", None, "x") };
-    assert!(!state.swap(&[orphan], None).expect("there is no such namespace"));
+    assert!(!state.swap(&[orphan]).expect("there is no such namespace"));
     assert_eq!(state.remove_namespace("n").expect_err("has tables").kind(), Kind::Conflict);
 }
 
 fn names_are_one_space_and_move(state: &State) {
     let view = |name: &str| Swap { sort: Sort::View, ..move_of(name, None, "w0") };
-    assert!(!state.swap(&[view("t")], None).expect("a table has that name"));
-    assert!(state.swap(&[view("w")], None).expect("makes"));
+    assert!(!state.swap(&[view("t")]).expect("a table has that name"));
+    assert!(state.swap(&[view("w")]).expect("makes"));
     let names = |sort| state.names(sort, "n").expect("lists");
     assert_eq!((names(Sort::Table), names(Sort::View)), (vec!["t".to_string(), "u".into()], vec!["w".to_string()]));
     assert_eq!(state.pointer(Sort::Table, "n", "w").expect("reads"), None);
@@ -116,15 +114,68 @@ fn names_are_one_space_and_move(state: &State) {
 fn an_answer_is_kept_with_what_it_answers(state: &State) {
     let (key, request, body) = ("k".to_string(), vec![0, 1, 255], vec![0xff, 0]);
     let kept = Kept { key, request, status: 200, body, kept_ms: 1 << 40 };
+    let answering = state.answering(kept.clone());
     let pointer = || state.pointer(Sort::Table, "n", "u").expect("reads");
-    assert!(!state.swap(&[move_of("u", Some("x"), "y")], Some(&kept)).expect("u is not at x"));
-    assert!(
-        state.swap(&[move_of("u", Some("u1"), "u2")], Some(&kept)).expect("the answer was not kept with a failure")
-    );
-    assert!(!state.swap(&[move_of("u", Some("u2"), "u3")], Some(&kept)).expect("the key is taken"));
+    assert!(!answering.swap(&[move_of("u", Some("x"), "y")]).expect("u is not at x"));
+    assert!(answering.swap(&[move_of("u", Some("u1"), "u2")]).expect("the answer was not kept with a failure"));
+    assert!(!answering.swap(&[move_of("u", Some("u2"), "u3")]).expect("the key is taken"));
+    assert_eq!(answering.remove(Sort::Table, "n", "u").expect_err("the key is taken").kind(), Kind::Conflict);
     assert_eq!(pointer(), Some("u2".into()));
-    assert_eq!(state.answer("k").expect("reads"), Some(kept));
+    assert_eq!(state.answer("k").expect("reads"), Some(kept.clone()));
     assert_eq!(state.answer("none").expect("reads"), None);
+    let later = Kept { kept_ms: kept.kept_ms + LIFETIME_MS + 1, status: 409, ..kept };
+    assert!(state.keep(&later).expect("the old one has expired"));
+    assert!(!state.keep(&later).expect("and this one has not"));
+    assert_eq!(state.answer("k").expect("reads"), Some(later));
+}
+
+/// Requests that share a transaction keep an answer each, and only those that had theirs done.
+fn requests_that_share_a_transaction_keep_their_own_answers(state: &State) {
+    let names: Vec<String> = (0..32).map(|n| format!("shared-{n:02}")).collect();
+    let kept_ms = 1 << 41;
+    std::thread::scope(|scope| {
+        for (n, name) in names.iter().enumerate() {
+            scope.spawn(move || {
+                // Every fourth asks for what cannot be.
+                let from = (n % 4 == 3).then_some("nowhere");
+                let (key, body) = (name.clone(), name.clone().into_bytes());
+                let own = state.answering(Kept { key, request: vec![1], status: 200, body, kept_ms });
+                assert_eq!(own.swap(&[move_of(name, from, "x")]).expect("is told"), from.is_none());
+            });
+        }
+    });
+    for (n, name) in names.iter().enumerate() {
+        let (there, kept) = (state.pointer(Sort::Table, "n", name), state.answer(name).expect("reads"));
+        assert_eq!(there.expect("reads").is_some(), n % 4 != 3);
+        assert_eq!(kept.map(|kept| kept.body), (n % 4 != 3).then(|| name.clone().into_bytes()));
+        state.remove(Sort::Table, "n", name).expect("removes");
+    }
+}
+
+fn a_dropped_table_comes_back_once_unless_purged(state: &State) {
+    let at = |id: &str, dropped_ms| Dropped {
+        id: id.into(),
+        namespace: "n".into(),
+        name: "back".into(),
+        metadata_location: "b0".into(),
+        dropped_ms,
+        within: Some("[]".into()),
+    };
+    let day = 24 * 60 * 60 * 1000;
+    let pointer = || state.pointer(Sort::Table, "n", "back").expect("reads");
+    let back = |now_ms| state.undrop("n", "back", now_ms).expect("looks");
+    assert!(state.swap(&[move_of("back", None, "b0")]).expect("makes"));
+    let elsewhere = Dropped { metadata_location: "b1".into(), ..at("0", 1) };
+    assert!(!state.drop_table(&elsewhere, false).expect("is not there any more"));
+    assert!(state.drop_table(&at("1", 1000), false).expect("drops"));
+    assert_eq!((pointer(), back(1001 + day)), (None, None));
+    assert_eq!(back(1000 + day), Some("b0".into()));
+    assert_eq!((pointer(), back(1001)), (Some("b0".into()), None));
+    assert!(state.drop_table(&at("2", 2000), true).expect("purges"));
+    assert_eq!((pointer(), back(2001)), (None, None));
+    assert_eq!(state.purges((0, "")).expect("lists"), [at("2", 2000)]);
+    state.purged("2").expect("is done");
+    assert_eq!(state.purges((0, "")).expect("lists"), []);
 }
 
 #[test]
@@ -154,7 +205,7 @@ fn postgresql_keeps_the_state_for_several() {
 
 /// Each of eight threads moves one pointer from where it found it, on two states; as many moves as succeeded arrived.
 fn no_move_is_lost_between_two(first: &State, second: &State) {
-    assert!(first.swap(&[move_of("race", None, "0")], None).expect("makes"));
+    assert!(first.swap(&[move_of("race", None, "0")]).expect("makes"));
     std::thread::scope(|scope| {
         for n in 0..8 {
             let state = if n % 2 == 0 { first } else { second };
@@ -163,7 +214,7 @@ fn no_move_is_lost_between_two(first: &State, second: &State) {
                 while won < 25 {
                     let at = state.pointer(Sort::Table, "n", "race").expect("reads").expect("is there");
                     let next = (at.parse::<u32>().expect("a number") + 1).to_string();
-                    won += u32::from(state.swap(&[move_of("race", Some(&at), &next)], None).expect("answers"));
+                    won += u32::from(state.swap(&[move_of("race", Some(&at), &next)]).expect("answers"));
                 }
             });
         }
@@ -196,7 +247,7 @@ fn what_lay_idle_and_died_is_replaced(server: &PostgresServer, state: &State) {
     let kill = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'laked'";
     let mut kill = || admin.query(kill, &[]).expect("kills").len();
     assert!(kill() > 0);
-    assert!(state.swap(&[move_of("idle", None, "0")], None).expect("is done on a fresh connection"));
+    assert!(state.swap(&[move_of("idle", None, "0")]).expect("is done on a fresh connection"));
     assert!(kill() > 0);
     assert_eq!(state.pointer(Sort::Table, "n", "idle").expect("reads"), Some("0".into()));
     // In the middle of a transaction it is an error, and nothing took effect.
@@ -235,7 +286,7 @@ fn a_backup_of_either_is_restored_into_either() {
     let sqlite = State::open(&Database::Memory).expect("opens");
     suite(&sqlite);
     for n in 0..600 {
-        assert!(sqlite.swap(&[move_of(&format!("many-{n:04}"), None, "x")], None).expect("makes"));
+        assert!(sqlite.swap(&[move_of(&format!("many-{n:04}"), None, "x")]).expect("makes"));
     }
     let copied = sqlite.back_up(&first).expect("backs up");
     assert_eq!((copied.namespaces, copied.tables), (6, 602));
@@ -276,21 +327,21 @@ fn requests_that_share_a_transaction_are_told_of_their_own() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let state = State::open(&Database::File(folder.path().join("catalog.db"))).expect("opens");
     namespace(&state, "n");
-    assert!(state.swap(&[move_of("all", None, "0")], None).expect("makes"));
+    assert!(state.swap(&[move_of("all", None, "0")]).expect("makes"));
     let won: u32 = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16)
             .map(|n| {
                 let state = &state;
                 scope.spawn(move || {
                     let (name, mut won) = (format!("own{n}"), 0);
-                    assert!(state.swap(&[move_of(&name, None, "0")], None).expect("makes"));
+                    assert!(state.swap(&[move_of(&name, None, "0")]).expect("makes"));
                     for at in 0..20 {
                         let (from, to) = (at.to_string(), (at + 1).to_string());
-                        assert!(state.swap(&[move_of(&name, Some(&from), &to)], None).expect("moves"));
+                        assert!(state.swap(&[move_of(&name, Some(&from), &to)]).expect("moves"));
                         let all = state.pointer(Sort::Table, "n", "all").expect("reads").expect("is there");
                         let next = (all.parse::<u32>().expect("a number") + 1).to_string();
                         let both = [move_of(&name, Some(&to), &to), move_of("all", Some(&all), &next)];
-                        won += u32::from(state.swap(&both, None).expect("answers"));
+                        won += u32::from(state.swap(&both).expect("answers"));
                     }
                     won
                 })

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Problem, Survey, Tip};
 use crate::catalog::names::{Record, folder_of};
-use crate::catalog::{Catalog, SEPARATOR};
+use crate::catalog::{Catalog, Reply, SEPARATOR};
 use crate::error::{Error, Kind, Result};
 use crate::state::{Sort, Swap};
 
@@ -134,7 +134,7 @@ impl Catalog {
             }
             let to = found.location.clone();
             let swap = Swap { sort, namespace, name: found.name.clone(), from: None, to };
-            if !self.point(&[swap], None)? {
+            if !self.point(&[swap], || Reply::Empty)? {
                 return Err(Error::new(Kind::Conflict, "somebody else changes the catalog: stop the daemon first"));
             }
         }

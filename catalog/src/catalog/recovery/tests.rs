@@ -164,9 +164,7 @@ fn a_check_names_what_does_not_fit() {
     let new = place.at(behind);
     let swap = |name: &str, from: Option<&str>, to: &str| {
         let (namespace, name, from) = ("n".to_string(), name.to_string(), from.map(str::to_string));
-        assert!(
-            state.swap(&[Swap { sort: Sort::Table, namespace, name, from, to: to.to_string() }], None).expect("swaps")
-        );
+        assert!(state.swap(&[Swap { sort: Sort::Table, namespace, name, from, to: to.to_string() }]).expect("swaps"));
     };
     swap("behind", Some(&new), &old);
     swap("alias", None, &old);

@@ -1,7 +1,15 @@
 //! The protocol, spoken to the router in memory.
 
+#[cfg(feature = "simulation")]
+mod fuzz;
+mod idempotency;
+mod lists;
 mod passthrough;
+mod purge;
 mod routes;
+#[cfg(feature = "simulation")]
+mod simulated;
+mod views;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -9,6 +17,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::postgres_server::PostgresServer;
 use crate::store::{Store, location_of};
 use crate::system::System;
 use crate::{Catalog, Database, Settings};
@@ -19,13 +28,29 @@ pub struct Client {
     pub catalog: Catalog,
     router: Router,
     system: System,
+    database: Database,
+    /// The last to go.
+    _last: Last,
+}
+
+/// PostgreSQL's client blocks, and may neither connect nor end on a thread that drives tasks.
+fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().expect("does not panic"))
+}
+
+struct Last(Option<Catalog>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let catalog = self.0.take();
+        aside(move || drop(catalog));
+    }
 }
 
 /// An answer: its status, headers and body, null if there is none.
 #[derive(Debug)]
 pub struct Answered {
     pub status: StatusCode,
-    #[allow(dead_code, reason = "shown when a test fails")]
     pub headers: HeaderMap,
     pub body: Value,
 }
@@ -48,11 +73,10 @@ impl Answered {
     }
 }
 
-fn open(folder: &std::path::Path, system: System) -> Catalog {
-    let store = Store::local(system, folder.join("staging")).expect("opens");
+fn open(folder: &std::path::Path, staging: &str, system: System, database: &Database) -> Catalog {
+    let store = Store::local(system, folder.join(staging)).expect("opens");
     let warehouse = location_of(&folder.join("warehouse")).expect("UTF-8");
-    let settings = Settings { database: Database::File(folder.join("catalog.db")), warehouse };
-    Catalog::open(settings, store).expect("opens")
+    aside(|| Catalog::open(Settings { database: database.clone(), warehouse }, store)).expect("opens")
 }
 
 impl Client {
@@ -62,18 +86,55 @@ impl Client {
 
     pub fn with(system: System) -> Client {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let catalog = open(folder.path(), system.clone());
+        let database = Database::File(folder.path().join("catalog.db"));
+        Client::opened(folder, system, database)
+    }
+
+    /// A catalog whose state is in that PostgreSQL.
+    pub fn on(server: &PostgresServer) -> Client {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Client::opened(folder, System::real(), server.url().parse().expect("a URL"))
+    }
+
+    fn opened(folder: tempfile::TempDir, system: System, database: Database) -> Client {
+        let catalog = open(folder.path(), "staging", system.clone(), &database);
+        Client::of(folder, catalog, system, database)
+    }
+
+    fn of(folder: tempfile::TempDir, catalog: Catalog, system: System, database: Database) -> Client {
         let router = super::router(catalog.clone());
-        Client { folder, catalog, router, system }
+        let last = Last(Some(catalog.clone()));
+        Client { folder, catalog, router, system, database, _last: last }
+    }
+
+    /// A catalog without files, on a disk that is simulated.
+    #[cfg(feature = "simulation")]
+    pub fn in_memory(system: System) -> Client {
+        Client::over(system, |state| state)
+    }
+
+    /// The same, with the state's calls going where `through` sends them.
+    #[cfg(feature = "simulation")]
+    pub fn over(system: System, through: impl Fn(crate::State) -> crate::State) -> Client {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::local(system.clone(), "/staging".into()).expect("opens");
+        let state = through(crate::State::open(&Database::Memory).expect("opens"));
+        let catalog = Catalog::over(state, "file:///warehouse".into(), store);
+        Client::of(folder, catalog, system, Database::Memory)
+    }
+
+    /// A second process over the same database and files.
+    pub fn beside(&self) -> Client {
+        let (system, database) = (self.system.clone(), self.database.clone());
+        let catalog = open(self.folder.path(), "staging-2", system.clone(), &database);
+        Client::of(tempfile::tempdir().expect("a folder"), catalog, system, database)
     }
 
     /// The same catalog after a restart.
     pub fn restarted(self) -> Client {
-        let Client { folder, catalog, router, system } = self;
-        drop((catalog, router));
-        let catalog = open(folder.path(), system.clone());
-        let router = super::router(catalog.clone());
-        Client { folder, catalog, router, system }
+        let Client { folder, catalog, router, system, database, _last: last } = self;
+        drop((catalog, router, last));
+        Client::opened(folder, system, database)
     }
 
     /// Sends a request whose body is bytes.
@@ -105,10 +166,14 @@ impl Client {
 
     /// A catalog with namespace `n` and table `n.t`.
     pub async fn with_table() -> Client {
-        let client = Client::new();
-        client.post("/v1/namespaces", json!({"namespace": ["n"]})).await.ok();
-        client.post("/v1/namespaces/n/tables", create("t")).await.ok();
-        client
+        Client::new().and_table().await
+    }
+
+    /// Makes them.
+    pub async fn and_table(self) -> Client {
+        self.post("/v1/namespaces", json!({"namespace": ["n"]})).await.ok();
+        self.post("/v1/namespaces/n/tables", create("t")).await.ok();
+        self
     }
 
     /// Writes a metadata file and returns its location.

@@ -46,7 +46,7 @@ fn lost_of(before: &Value, after: &Value) -> Vec<String> {
 }
 
 /// Metadata of that version with a strange field wherever there can be one.
-fn metadata(version: u8) -> Value {
+pub fn metadata(version: u8) -> Value {
     let mut schema = json!({"type": "struct", "schema-id": 0, "x-schema": {"deep": [1, 2.5, null]}, "fields": [
         {"id": 1, "name": "id", "required": true, "type": "long", "x-field": 9_007_199_254_740_993_u64},
         {"id": 2, "name": "list", "required": false, "doc": "d", "type":
