@@ -2,13 +2,17 @@
 
 Resolves the kit's jars with Maven (pom.xml pins their versions, jars.sha256 their bytes), starts a daemon on a lake of
 its own, and runs three parts, each in a Java process of its own: the kit's catalog tests, its view tests, and those of
-nested namespaces and of names with dots and slashes, which no setting of the kit switches on (java/Names.java).
+nested namespaces and of names with dots and slashes, which no setting of the kit switches on (java/Names.java). All of
+it with the catalog's state in SQLite, and again in PostgreSQL.
 
 A part fails if a test fails, and if one is left out that `left-out.txt` does not name with a reason, or none is left
-out that it names. Logs stay in .rck/. Needs `mvn`, `java` and `javac`, 17 or newer. TEST_BIN_DIR says where `laked` is.
+out that it names. Logs stay in .rck/. Needs `mvn`, PostgreSQL, `java` and `javac`, 17 or newer. TEST_BIN_DIR says where `laked` is; arguments are
+given to it.
 """
 
+import contextlib
 import hashlib
+import itertools
 import os
 import pathlib
 import queue
@@ -17,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+
+import postgres
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -28,6 +34,7 @@ PARTS = {
     "names": ("Names", ".*#(.*NestedNamespace.*|.*With(Dot|Slash).*)"),
 }
 SETTINGS = ["-Drck.local=false", "-Drck.requires-namespace-create=true", "-Drck.supports-serverside-retry=true"]
+DATABASES = {"SQLite": lambda: contextlib.nullcontext(""), "PostgreSQL": postgres.server}
 
 
 def resolve():
@@ -54,12 +61,13 @@ def compile_names(jars):
     return classes
 
 
-def start(folder):
+def start(folder, database):
     """A daemon on a free port, with this script's arguments; the process and its address, which it logs."""
     binary = pathlib.Path(os.environ.get("TEST_BIN_DIR", ROOT / "target" / "release")) / "laked"
     # The kit writes to locations in the system's temporary folder.
     allowed = pathlib.Path(tempfile.gettempdir()).as_uri()
     command = [binary, "--lake", folder / "lake", "--listen", "127.0.0.1:0", "--allow-location", allowed, *sys.argv[1:]]
+    command += ["--database", database] if database else []
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     lines = queue.Queue()
 
@@ -97,17 +105,18 @@ def run(name, classpath, uri, warehouse, folder):
     command += ["--include-classname", ".*", "--include-methodname", methods, "--fail-if-no-tests"]
     command += ["--details=tree", "--details-theme=ascii", "--disable-banner", "--disable-ansi-colors"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    (OUT / f"{name}.log").write_text(done.stdout)
     return done.stdout
 
 
-def judge(name, report, allowed):
+def judge(title, report, allowed):
     """Prints a part's outcome; whether it is as it must be."""
+    log = OUT / f"{title.replace(' ', '-')}.log"
+    log.write_text(report)
     passed, failing = count(report, "successful"), count(report, "failed")
     found = not_passed(report)
     failed = [f"{test}: {said}" for test, mark, said in found if mark == "X"]
     left_out = {test: said for test, mark, said in found if mark in "AS"}
-    print(f"{name}: {passed} passed, {failing} failed, {len(left_out)} left out")
+    print(f"{title}: {passed} passed, {failing} failed, {len(left_out)} left out")
     for test in left_out:
         print(f"  {test}: {allowed.get(test, 'no reason')}")
     problems = [f"failed: {line}" for line in failed]
@@ -115,7 +124,7 @@ def judge(name, report, allowed):
     problems += [f"no longer left out, remove it from left-out.txt: {test}" for test in allowed if test not in left_out]
     uncounted = count(report, "aborted") + count(report, "skipped") != len(left_out)
     if passed < 1 or failing != 0 or uncounted:
-        problems.append(f"what the launcher counts is not as it must be: see {OUT / (name + '.log')}")
+        problems.append(f"what the launcher counts is not as it must be: see {log}")
     for problem in problems:
         print(f"  {problem}")
     return not problems
@@ -137,13 +146,13 @@ def main():
     jars = resolve()
     classpath = os.pathsep.join(map(str, [compile_names(jars), *jars]))
     allowed, good = reasons(), True
-    for name in PARTS:
-        with tempfile.TemporaryDirectory() as folder:
+    for database, name in itertools.product(DATABASES, PARTS):
+        with tempfile.TemporaryDirectory() as folder, DATABASES[database]() as url:
             folder = pathlib.Path(folder).resolve()
-            daemon, uri = start(folder)
+            daemon, uri = start(folder, url)
             try:
                 warehouse = f"file://{folder}/lake/warehouse"
-                good &= judge(name, run(name, classpath, uri, warehouse, folder), allowed[name])
+                good &= judge(f"{name} on {database}", run(name, classpath, uri, warehouse, folder), allowed[name])
             finally:
                 daemon.terminate()
                 daemon.wait(60)
