@@ -79,8 +79,12 @@ fn ident(name: &str) -> TableIdent {
 
 impl World {
     fn new(settings: Settings) -> World {
+        Self::over(settings, System::real())
+    }
+
+    fn over(settings: Settings, system: System) -> World {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = Store::local(System::real(), folder.path().join("staging")).expect("opens");
+        let store = Store::local(system, folder.path().join("staging")).expect("opens");
         let warehouse = location_of(&folder.path().join("warehouse")).expect("UTF-8");
         let opened = catalog::Settings { database: Database::Memory, warehouse };
         let catalog = Catalog::open(opened, store).expect("opens");
@@ -413,4 +417,25 @@ async fn a_plan_that_fails_says_so_to_each_who_asks() {
     let failed = world.ended(&path).await;
     assert_eq!(failed["status"], "failed");
     assert!(failed["error"]["code"].as_u64().is_some_and(|code| code >= 400), "{failed}");
+}
+
+#[cfg(feature = "simulation")]
+#[tokio::test]
+async fn plans_that_nobody_asks_for_end() {
+    use crate::system::SimulatedClock;
+    let clock = std::sync::Arc::new(SimulatedClock::at(0));
+    let defaults = small_pages();
+    let settings = Settings { bounds: super::plans::Bounds { plans: 1, ..defaults.bounds }, ..defaults };
+    let world = World::over(settings, System { clock: clock.clone(), ..System::real() });
+    world.commit(Operation::Append, &["a", "b", "c", "d"].map(|name| data(name, 1, (0, 9))));
+    let path = |answer: &Value| format!("t/plan/{}", answer["plan-id"].as_str().expect("an id"));
+    let first = world.plan(json!({})).await;
+    assert_eq!(world.send("POST", "t/plan", json!({})).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    clock.advance(settings.bounds.idle);
+    let second = world.plan(json!({})).await;
+    assert_eq!(world.send("GET", &path(&first), json!({})).await.0, StatusCode::NOT_FOUND, "it was idle");
+    clock.advance(settings.bounds.life - std::time::Duration::from_secs(1));
+    assert_eq!(world.send("GET", &path(&second), json!({})).await.0, StatusCode::OK);
+    clock.advance(settings.bounds.life);
+    assert_eq!(world.send("GET", &path(&second), json!({})).await.0, StatusCode::NOT_FOUND);
 }
