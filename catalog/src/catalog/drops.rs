@@ -112,6 +112,7 @@ impl Catalog {
             let others = Others::of(pointers.chain(self.inner.state.may_come_back(self.now_ms())?));
             purge::delete_reachable(&self.within_text(dropped.within.as_deref())?, &table, &others)?;
         }
+        self.strike(&dropped.metadata_location)?;
         self.inner.state.purged(&dropped.id)
     }
 

@@ -90,6 +90,15 @@ impl Catalog {
         }
     }
 
+    /// The files of a dropped table are gone, and so is its name; not that of whoever has the folder now.
+    pub(super) fn strike(&self, location: &str) -> Result<()> {
+        let record = self.record_location(folder_of(location));
+        match self.record_at(&record) {
+            Some(held) if held.dropped => self.inner.store.delete(&record),
+            _ => Ok(()),
+        }
+    }
+
     /// Brings the names on disk up to the database's: a crash may have come between the two.
     ///
     /// # Errors
