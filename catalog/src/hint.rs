@@ -1,11 +1,10 @@
 //! The version hint: a table that can be read from its folder alone.
 //!
 //! `<table>/metadata/version-hint.text` holds the name of the current metadata file without `.metadata.json`, as
-//! `00012-<uuid>`, which DuckDB's `iceberg_scan` completes to a file name. It follows each commit under the table's
-//! lock, so it never moves backwards; it is not fsynced, and repaired at start.
+//! `00012-<uuid>`, which DuckDB's `iceberg_scan` completes to a file name. It follows each commit, at
+//! once or within moments (`catalog/settling.rs`), and never moves backwards; it is not fsynced, and repaired at start.
 
 use crate::store::Store;
-use crate::table::Table;
 
 const SUFFIX: &str = ".metadata.json";
 
@@ -15,12 +14,7 @@ pub fn version(metadata_location: &str) -> Option<u64> {
     name.split('-').next()?.trim_start_matches('v').split('.').next()?.parse().ok()
 }
 
-/// Writes the hint if it is not there already. Readers of the folder then lag; nobody else notices a failure.
-pub fn follow(store: &Store, table: &Table) {
-    point(store, &table.metadata_location);
-}
-
-/// The same of a metadata file's location alone.
+/// Points the hint to a metadata file, unless it does. If that fails, readers of the folder lag; nobody else notices.
 pub fn point(store: &Store, metadata_location: &str) {
     let Some((folder, name)) = metadata_location.rsplit_once('/') else { return };
     let Some(stem) = name.strip_suffix(SUFFIX) else { return };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use laked::config::{LogFormat, Settings, Sources, resolve};
@@ -83,7 +84,10 @@ fn run(flags: &Flags) -> Result<()> {
     telemetry::init(&settings.log)?;
     raise_open_files();
     telemetry::record_metrics()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::from)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // A thread that rests keeps what it last freed: after a crowd, hundreds of them.
+    runtime.thread_keep_alive(Duration::from_secs(1));
+    let runtime = runtime.enable_all().build().map_err(Error::from)?;
     let served = runtime.block_on(serve(settings));
     // A blocking thread that hangs in a dead disk must not keep the process.
     runtime.shutdown_background();

@@ -1,18 +1,23 @@
 //! Commits: requirements, updates, the guard, the metadata file, the pointers' move, and what follows.
+//!
+//! The metadata files are durable before the move, or their bodies go with it and they follow ([`settling`](super::settling)).
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use iceberg::spec::TableMetadata;
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
 use super::evolve::{Built, Moment, apply, check, refused};
 use super::names::folder_of;
-use super::{Catalog, Inner, Reply, gzip, key, plausible};
+use super::settling::BODY;
+use super::{Catalog, Reply, gzip, key, plausible};
 use crate::document::{Document, Previous, Refs, Said};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
 use crate::state::{Sort, Swap};
+use crate::store::Placed;
 use crate::table::{Change, Companions, Origin, Outcome, Proposal, Table};
 
 /// A new table's or a change's next metadata, not yet written.
@@ -23,6 +28,29 @@ pub(super) struct Next {
     refs: Refs,
     location: String,
     document: Document,
+}
+
+/// A metadata file on disk.
+enum Written {
+    Durable,
+    /// Not yet; what it holds goes with the pointer.
+    Kept(Placed, Bytes),
+}
+
+impl Next {
+    fn swap(&self, written: &Written) -> Swap {
+        Swap {
+            sort: Sort::Table,
+            namespace: key(self.ident.namespace()),
+            name: self.ident.name().to_string(),
+            from: self.before.as_ref().map(|table| table.metadata_location.clone()),
+            to: self.location.clone(),
+            body: match written {
+                Written::Durable => None,
+                Written::Kept(_, body) => Some(body.clone()),
+            },
+        }
+    }
 }
 
 impl Catalog {
@@ -131,26 +159,27 @@ impl Catalog {
 
     /// Writes the metadata files, moves the pointers, follows up. The tables' locks are held.
     pub(super) fn publish(&self, next: Vec<Next>, origin: Origin, companions: &mut Companions<'_>) -> Outcome {
-        if let Err(error) = self.write_metadata(&next, companions) {
-            return Outcome::Refused(error);
-        }
-        let swaps: Vec<Swap> = next
-            .iter()
-            .map(|next| Swap {
-                sort: Sort::Table,
-                namespace: key(next.ident.namespace()),
-                name: next.ident.name().to_string(),
-                from: next.before.as_ref().map(|table| table.metadata_location.clone()),
-                to: next.location.clone(),
-            })
-            .collect();
+        let written = if self.may_follow(&next, origin, companions) {
+            self.place_metadata(&next)
+        } else {
+            let durable = || next.iter().map(|_| Written::Durable).collect();
+            self.write_metadata(&next, companions).map(|()| durable())
+        };
+        let written = match written {
+            Ok(written) => written,
+            Err(error) => return Outcome::Refused(error),
+        };
+        let swaps: Vec<Swap> = next.iter().zip(&written).map(|(next, written)| next.swap(written)).collect();
         // A commit of one table answers with it, one of several with nothing.
         let reply = || match next.as_slice() {
             [one] if !self.is_transaction() => Reply::Table(one.ident.clone(), one.location.clone()),
             _ => Reply::Empty,
         };
         match self.point(&swaps, reply).or_else(|error| self.resolve(&swaps, error)) {
-            Ok(true) => Outcome::Committed(next.into_iter().map(|next| self.follow_up(next, origin)).collect()),
+            Ok(true) => {
+                let committed = next.into_iter().zip(written);
+                Outcome::Committed(committed.map(|(next, written)| self.follow_up(next, written, origin)).collect())
+            }
             Ok(false) => {
                 self.take_back(&next);
                 Outcome::Conflict(Error::new(Kind::Conflict, "somebody else committed first: read the table again"))
@@ -170,6 +199,37 @@ impl Catalog {
         }
     }
 
+    /// Whether the metadata files may follow the move: [`settling`](super::settling) says when.
+    fn may_follow(&self, next: &[Next], origin: Origin, companions: &Companions<'_>) -> bool {
+        let is_small = |next: &Next| {
+            let stays = |before: &Arc<Table>| folder_of(&before.metadata_location) == folder_of(&next.location);
+            next.before.as_ref().is_some_and(stays) && next.document.len() <= BODY
+        };
+        origin == Origin::Rest
+            && self.asked.is_none()
+            && companions.files.is_empty()
+            && self.inner.state.is_embedded()
+            && next.iter().all(is_small)
+            && self.inner.settling.has_room(next.len())
+    }
+
+    /// Writes the metadata files, not durably.
+    fn place_metadata(&self, next: &[Next]) -> Result<Vec<Written>> {
+        let mut written = Vec::with_capacity(next.len());
+        for one in next {
+            let placed = gzip::bytes(&one.document, &one.location)
+                .and_then(|body| Ok(Written::Kept(self.inner.store.place(&one.location, &body)?, body)));
+            match placed {
+                Ok(placed) => written.push(placed),
+                Err(error) => {
+                    self.take_back(&next[..written.len()]);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(written)
+    }
+
     fn write_metadata(&self, next: &[Next], companions: &mut Companions<'_>) -> Result<()> {
         let mut files = Vec::with_capacity(next.len() + companions.files.len());
         for next in next {
@@ -183,7 +243,7 @@ impl Catalog {
             if announces {
                 (companions.announce)()?;
             }
-            self.inner.sweep();
+            self.inner.settling.sweep();
             Ok(())
         })
     }
@@ -205,13 +265,16 @@ impl Catalog {
         }
     }
 
-    fn follow_up(&self, next: Next, origin: Origin) -> Arc<Table> {
+    fn follow_up(&self, next: Next, written: Written, origin: Origin) -> Arc<Table> {
         let Next { ident, before, after, refs, location, document } = next;
         let table = Arc::new(Table { ident, metadata: Arc::new(after), metadata_location: location, refs, document });
         self.remember(&table);
-        hint::follow(&self.inner.store, &table);
         if let Some(before) = before {
             self.let_go(&before, &table);
+        }
+        match written {
+            Written::Durable => self.inner.settling.follow_durable(&table.metadata_location),
+            Written::Kept(placed, _) => self.inner.settling.follow(placed),
         }
         if let Some(watch) = self.inner.watch.get() {
             watch.committed(&table, origin);
@@ -233,21 +296,6 @@ impl Catalog {
         let lies_in =
             |file: &str| own.iter().any(|folder| file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
         let ours = fallen.filter(|file| lies_in(file) && !kept.contains(file));
-        self.inner.fallen().extend(ours.map(str::to_string));
-    }
-}
-
-impl Inner {
-    fn fallen(&self) -> MutexGuard<'_, Vec<String>> {
-        self.fallen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Deletes what fell out of metadata logs, while the next commit waits for the disk anyway: a large file takes
-    /// milliseconds. What a crash leaves is an orphan.
-    pub(super) fn sweep(&self) {
-        let fallen = std::mem::take(&mut *self.fallen());
-        for file in fallen {
-            let _ = self.store.delete(&file);
-        }
+        self.inner.settling.let_go(ours.map(str::to_string));
     }
 }

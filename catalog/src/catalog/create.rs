@@ -12,7 +12,6 @@ use super::evolve::{Built, Moment, apply, refused};
 use super::{Catalog, Reply, key, plausible, taken};
 use crate::document::{Refs, Said, foreign};
 use crate::error::{Error, Kind, Result};
-use crate::hint;
 use crate::state::{Sort, Swap};
 use crate::table::{Companions, CreateTable, Origin, Outcome, Proposal, Table};
 
@@ -101,6 +100,7 @@ impl Catalog {
     fn register(&self, ident: &TableIdent, before: Option<&Table>, location: String) -> Result<Arc<Table>> {
         let own = self.own_folders(ident, None);
         self.admit(&location, &own)?;
+        self.inner.settling.settle(&location)?;
         let table = Arc::new(self.read_foreign(ident, location.clone())?);
         self.admit_table(&table.metadata, &own)?;
         if let Some(guard) = self.inner.guard.get() {
@@ -109,7 +109,7 @@ impl Catalog {
         }
         let (namespace, name) = (key(ident.namespace()), ident.name().to_string());
         let from = before.map(|table| table.metadata_location.clone());
-        let swap = Swap { sort: Sort::Table, namespace, name, from, to: location };
+        let swap = Swap { sort: Sort::Table, namespace, name, from, to: location, body: None };
         let reply = || Reply::Table(ident.clone(), table.metadata_location.clone());
         if !self.point(&[swap], reply)? {
             return Err(match before {
@@ -118,7 +118,7 @@ impl Catalog {
             });
         }
         self.remember(&table);
-        hint::follow(&self.inner.store, &table);
+        self.inner.settling.follow_durable(&table.metadata_location);
         Ok(table)
     }
 

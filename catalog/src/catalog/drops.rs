@@ -10,7 +10,6 @@ use iceberg::{NamespaceIdent, TableIdent};
 
 use super::{Catalog, Reply, SEPARATOR, key, no_table};
 use crate::error::{Error, Kind, Result};
-use crate::hint;
 use crate::purge::{self, Others};
 use crate::state::{Dropped, Sort};
 use crate::table::Table;
@@ -51,6 +50,7 @@ impl Catalog {
                 self.forget(ident);
                 return Err(no_table(ident));
             };
+            self.inner.settling.settle(&location)?;
             let dropped = Dropped {
                 id: self.inner.store.system().ids.uuid().to_string(),
                 namespace: namespace.clone(),
@@ -82,7 +82,7 @@ impl Catalog {
         }
         let table = self.load(ident)?;
         self.renamed(Sort::Table, ident, Some(ident), &table.metadata_location);
-        hint::follow(&self.inner.store, &table);
+        self.inner.settling.follow_durable(&table.metadata_location);
         Ok(table)
     }
 

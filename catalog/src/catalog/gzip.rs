@@ -48,6 +48,16 @@ pub(super) fn write(file: &mut impl Write, document: &Document, location: &str) 
     Ok(())
 }
 
+/// A metadata file's bytes, as its location's name says.
+///
+/// # Errors
+/// None but of memory.
+pub(super) fn bytes(document: &Document, location: &str) -> Result<Bytes> {
+    let mut bytes = Vec::with_capacity(document.len());
+    write(&mut bytes, document, location)?;
+    Ok(bytes.into())
+}
+
 /// Unpacks a metadata file if it is packed.
 ///
 /// # Errors

@@ -2,9 +2,9 @@
 //!
 //! A commit holds the locks of its tables (so that this process's commits queue instead of colliding), checks the
 //! requirements against the metadata in memory, applies the updates, asks the guard, writes `metadata.json` durably and
-//! moves all pointers in one SQLite transaction. Who loses deletes the metadata file he wrote. After the move the version hint
-//! follows, for readers that look at the folder, and metadata files that fell out of the log are deleted with the next
-//! commit, whichever table's it is.
+//! moves all pointers in one SQLite transaction; small files may become durable after it ([`settling`]). Who loses deletes
+//! the metadata file he wrote. After the move the version hint follows, for readers that look at the folder, and metadata
+//! files that fell out of the log are deleted with the next commit or in the background.
 
 mod answers;
 mod cache;
@@ -23,6 +23,9 @@ mod plausible;
 mod recovery;
 #[cfg(all(test, feature = "simulation"))]
 mod reply_tests;
+mod settling;
+#[cfg(all(test, feature = "simulation"))]
+mod settling_tests;
 #[cfg(test)]
 mod tests;
 mod view_document;
@@ -32,6 +35,7 @@ pub(crate) use answers::{Asked, Reply};
 use cache::Cache;
 pub use deletions::{Neighbour, Owed};
 pub use recovery::{Found, Problem, Rebuilt};
+use settling::Settling;
 pub(crate) use view_document::ViewSaid;
 pub use views::{CreateView, View};
 
@@ -47,7 +51,7 @@ use crate::access::Tokens;
 use crate::document::{Document, foreign, refs_of};
 use crate::error::{Error, Kind, Result};
 use crate::hint;
-use crate::state::{Database, Sort, State};
+use crate::state::{Database, Pointer, Sort, State};
 use crate::store::Store;
 use crate::table::{Guard, Table, Watch};
 
@@ -80,16 +84,9 @@ struct Inner {
     locks: Mutex<HashMap<TableIdent, Arc<Mutex<()>>>>,
     guard: OnceLock<Arc<dyn Guard>>,
     watch: OnceLock<Arc<dyn Watch>>,
-    /// Metadata files to be deleted with the next commit.
-    fallen: Mutex<Vec<String>>,
+    settling: Settling,
     /// Held by who deletes the files of purged tables.
     purging: Mutex<()>,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.sweep();
-    }
 }
 
 /// Locks that are kept at least, whether they are held or not.
@@ -152,10 +149,10 @@ impl Catalog {
     pub fn over(state: State, warehouse: String, store: Store) -> Catalog {
         let tokens = Tokens::new(state.clone(), store.system().clone());
         let (cache, locks) = (Cache::default(), Mutex::default());
-        let (guard, watch, fallen) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        let purging = Mutex::default();
+        let (guard, watch) = (OnceLock::new(), OnceLock::new());
+        let (settling, purging) = (Settling::new(state.clone(), store.clone()), Mutex::default());
         Catalog {
-            inner: Arc::new(Inner { state, store, tokens, warehouse, cache, locks, guard, watch, fallen, purging }),
+            inner: Arc::new(Inner { state, store, tokens, warehouse, cache, locks, guard, watch, settling, purging }),
             within: None,
             asked: None,
         }
@@ -259,6 +256,21 @@ impl Catalog {
         Ok(table)
     }
 
+    /// A table as it is now, if that needs no more than a look at memory and at a database on this disk: some
+    /// microseconds, so an asynchronous caller need not change threads for it. `None` if it takes [`Catalog::load`].
+    ///
+    /// # Errors
+    /// `NotFound`; database errors; storage errors.
+    pub(crate) fn at_hand(&self, ident: &TableIdent) -> Result<Option<Arc<Table>>> {
+        if !self.inner.state.is_embedded() {
+            return Ok(None);
+        }
+        let Some(table) = self.cached(ident) else { return Ok(None) };
+        let pointer = self.inner.state.pointer(Sort::Table, &key(ident.namespace()), ident.name())?;
+        let location = pointer.ok_or_else(|| no_table(ident))?;
+        Ok(Some(table).filter(|table| table.metadata_location == location))
+    }
+
     fn read(&self, ident: &TableIdent, location: String) -> Result<Table> {
         let (metadata, json): (TableMetadata, Bytes) = self.read_document(&location)?;
         Self::taken_apart(ident, location, metadata, json)
@@ -279,8 +291,30 @@ impl Catalog {
 
     /// A metadata file's text, gzipped or not.
     fn read_json(&self, location: &str) -> Result<Bytes> {
-        let bytes = self.inner.store.read(location).map_err(|error| missing(error, location))?;
+        let bytes = match self.body(location)? {
+            Some(body) => body,
+            None => self.inner.store.read(location).map_err(|error| missing(error, location))?,
+        };
         gzip::unpack(bytes).map_err(|error| unreadable(location, error))
+    }
+
+    /// What a metadata file holds that may not be durable: after a power cut it may not even be there.
+    fn body(&self, location: &str) -> Result<Option<Bytes>> {
+        if self.inner.state.is_embedded() { self.inner.state.body(location) } else { Ok(None) }
+    }
+
+    /// That a table's metadata has not gone, though it may be served from memory.
+    ///
+    /// # Errors
+    /// `NotFound`; storage errors.
+    pub(crate) fn find_metadata(&self, location: &str) -> Result<()> {
+        match self.inner.store.len(location) {
+            Err(error) if error.kind() == Kind::NotFound && self.body(location)?.is_none() => {
+                Err(missing(error, location))
+            }
+            Err(error) if error.kind() != Kind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn cached(&self, ident: &TableIdent) -> Option<Arc<Table>> {
@@ -348,14 +382,16 @@ impl Catalog {
         Ok(())
     }
 
-    /// Brings every table's version hint and name on disk up to its pointer: a crash may have come between the two.
-    /// No table is read for it.
+    /// Brings what is on disk up to every table's pointer: its metadata file, its version hint, its name. A crash may have
+    /// come between. No table is read for it.
     ///
     /// # Errors
     /// Database errors; storage errors. A hint that cannot be written is tried again with the next commit.
     pub fn repair_hints(&self) -> Result<()> {
         let pointers = self.inner.state.pointers()?;
-        for pointer in pointers.iter().filter(|pointer| pointer.sort == Sort::Table) {
+        let left = self.inner.settling.recover(&pointers.iter().map(|pointer| pointer.location.as_str()).collect())?;
+        let durable = |pointer: &&Pointer| pointer.sort == Sort::Table && !left.contains(&pointer.location);
+        for pointer in pointers.iter().filter(durable) {
             hint::point(&self.inner.store, &pointer.location);
         }
         self.repair_names(&pointers)

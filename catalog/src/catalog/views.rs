@@ -177,7 +177,7 @@ impl Catalog {
 
     fn point_view(&self, view: &View, from: Option<String>) -> Result<()> {
         let (namespace, name) = (key(view.ident.namespace()), view.ident.name().to_string());
-        let swap = Swap { sort: Sort::View, namespace, name, from, to: view.metadata_location.clone() };
+        let swap = Swap { sort: Sort::View, namespace, name, from, to: view.metadata_location.clone(), body: None };
         let reply = || Reply::View(view.ident.clone(), view.metadata_location.clone());
         if self.point(&[swap], reply)? { Ok(()) } else { Err(moved(&view.ident)) }
     }

@@ -15,7 +15,6 @@ use super::loaded::{Snapshots, loaded};
 use super::reports::Reports;
 use super::{Answer, Parameters, Scoped, blocking, finish_purges, identifiers, namespace_of, no_content, table_of};
 use crate::access::{Caller, Role, Touched};
-use crate::catalog::missing;
 use crate::document::{Document, Refs};
 use crate::error::{Error, Kind, Result};
 use crate::state::Sort;
@@ -62,13 +61,19 @@ pub async fn load(
     headers: HeaderMap,
 ) -> Answer {
     let ident = table_of(path)?;
-    let table = blocking(move || {
-        let table = catalog.load(&ident)?;
-        let location = &table.metadata_location;
-        catalog.store().len(location).map_err(|error| missing(error, location))?;
-        Ok(table)
-    })
-    .await?;
+    let table = match catalog.at_hand(&ident)? {
+        Some(table) => {
+            catalog.find_metadata(&table.metadata_location)?;
+            table
+        }
+        None => {
+            let found = move || {
+                let table = catalog.load(&ident)?;
+                catalog.find_metadata(&table.metadata_location).map(|()| table)
+            };
+            blocking(found).await?
+        }
+    };
     loaded(
         &table,
         Snapshots::asked(&parameters)?,

@@ -7,10 +7,11 @@
 //! A request that does not fit is left out, not the others with it. If the transaction fails, all who were in it are told
 //! so, and each looks for itself what became of its own.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::session::{Session, Value};
-use super::{Kept, State, Swap, answers};
+use super::{Kept, State, Swap, answers, unsynced};
 use crate::error::{Error, Kind, Result};
 
 /// Requests in one transaction, at most.
@@ -20,12 +21,11 @@ const MOST: usize = 64;
 #[derive(Debug, Default)]
 pub struct Group {
     queue: Mutex<Queue>,
-    turned: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: Vec<Arc<Request>>,
+    waiting: VecDeque<Arc<Request>>,
     led: bool,
 }
 
@@ -33,12 +33,34 @@ struct Queue {
 struct Request {
     swaps: Vec<Swap>,
     answer: Option<Arc<Kept>>,
-    outcome: Mutex<Option<Result<bool>>>,
+    place: Mutex<Place>,
+    told: Condvar,
+}
+
+/// Where a request stands.
+#[derive(Debug)]
+enum Place {
+    Waits,
+    Leads,
+    Done(Result<bool>),
 }
 
 impl Request {
-    fn outcome(&self) -> MutexGuard<'_, Option<Result<bool>>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tell(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        self.told.notify_one();
+    }
+
+    /// Waits for its answer, or to lead (`None`).
+    fn hear(&self) -> Option<Result<bool>> {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match std::mem::replace(&mut *place, Place::Waits) {
+                Place::Waits => place = self.told.wait(place).unwrap_or_else(PoisonError::into_inner),
+                Place::Leads => return None,
+                Place::Done(outcome) => return Some(outcome),
+            }
+        }
     }
 }
 
@@ -48,20 +70,31 @@ impl Group {
     }
 }
 
-/// A leader's turn; however it ends, those it led have an answer and the next may lead.
+/// A leader's turn; however it ends, those it led have an answer and the next leads.
 struct Turn<'a> {
     group: &'a Group,
-    requests: Vec<Arc<Request>>,
+    requests: VecDeque<Arc<Request>>,
+}
+
+impl Turn<'_> {
+    fn answer(&mut self, outcome: Result<bool>) {
+        if let Some(request) = self.requests.pop_front() {
+            request.tell(Place::Done(outcome));
+        }
+    }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        for request in &self.requests {
-            let lost = || Err(Error::new(Kind::Internal, "the transaction's leader ended without a word"));
-            request.outcome().get_or_insert_with(lost);
+        while !self.requests.is_empty() {
+            self.answer(Err(Error::new(Kind::Internal, "the transaction's leader ended without a word")));
         }
-        self.group.queue().led = false;
-        self.group.turned.notify_all();
+        let mut queue = self.group.queue();
+        match queue.waiting.front() {
+            // Each is woken for itself: of a hundred that wait, one can go on.
+            Some(next) => next.tell(Place::Leads),
+            None => queue.led = false,
+        }
     }
 }
 
@@ -72,48 +105,48 @@ impl State {
     /// # Errors
     /// Database errors.
     pub fn swap(&self, swaps: &[Swap]) -> Result<bool> {
-        let request = Request { swaps: swaps.to_vec(), answer: self.answer.clone(), outcome: Mutex::new(None) };
-        let request = Arc::new(request);
+        let (place, told) = (Mutex::new(Place::Waits), Condvar::new());
+        let request = Arc::new(Request { swaps: swaps.to_vec(), answer: self.answer.clone(), place, told });
         let mut queue = self.group.queue();
-        queue.waiting.push(request.clone());
-        loop {
-            if let Some(outcome) = request.outcome().take() {
-                return outcome;
-            }
-            if queue.led {
-                queue = self.group.turned.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            queue.led = true;
-            let count = queue.waiting.len().min(MOST);
-            let turn = Turn { group: &self.group, requests: queue.waiting.drain(..count).collect() };
-            drop(queue);
-            self.lead(&turn.requests);
-            drop(turn);
-            queue = self.group.queue();
+        queue.waiting.push_back(request.clone());
+        let leads = !std::mem::replace(&mut queue.led, true);
+        drop(queue);
+        if !leads && let Some(outcome) = request.hear() {
+            return outcome;
         }
+        let mut queue = self.group.queue();
+        let count = queue.waiting.len().min(MOST);
+        let mut turn = Turn { group: &self.group, requests: queue.waiting.drain(..count).collect() };
+        drop(queue);
+        let requests: Vec<Arc<Request>> = turn.requests.iter().cloned().collect();
+        self.lead(&requests, &mut turn);
+        drop(turn);
+        request.hear().unwrap_or_else(|| Err(Error::new(Kind::Internal, "a request led twice")))
     }
 
-    fn lead(&self, requests: &[Arc<Request>]) {
+    fn lead(&self, requests: &[Arc<Request>], turn: &mut Turn<'_>) {
         // Each request brings its own answer; the leader's is not for all.
-        let done = self
-            .attempt(|session| requests.iter().map(|request| take_in(session, request)).collect::<Result<Vec<bool>>>());
-        match done {
-            Ok(moved) => {
-                for (request, moved) in requests.iter().zip(moved) {
-                    *request.outcome() = Some(Ok(moved));
+        let done = self.attempt(|session| {
+            let answer = |request: &Arc<Request>| {
+                let moved = take_in(session, request)?;
+                if moved && self.is_embedded() {
+                    request.swaps.iter().try_for_each(|swap| unsynced::follow(session, swap))?;
                 }
-            }
+                Ok(moved)
+            };
+            requests.iter().map(answer).collect::<Result<Vec<bool>>>()
+        });
+        match done {
+            Ok(moved) => moved.into_iter().for_each(|moved| turn.answer(Ok(moved))),
             // One of them is at fault: each on its own.
             Err(error) if requests.len() > 1 && matches!(error.kind(), Kind::Invalid | Kind::Internal) => {
-                requests.iter().for_each(|request| self.lead(std::slice::from_ref(request)));
+                requests.iter().for_each(|request| self.lead(std::slice::from_ref(request), turn));
             }
             Err(error) => {
                 let (kind, text) = (error.kind(), error.to_string());
                 let mut error = Some(error);
-                for request in requests {
-                    let own = error.take().unwrap_or_else(|| Error::new(kind, text.clone()));
-                    *request.outcome() = Some(Err(own));
+                for _ in requests {
+                    turn.answer(Err(error.take().unwrap_or_else(|| Error::new(kind, text.clone()))));
                 }
             }
         }
@@ -155,7 +188,7 @@ fn holds(session: &mut dyn Session, swap: &Swap) -> Result<bool> {
 }
 
 fn move_one(session: &mut dyn Session, swap: &Swap) -> Result<bool> {
-    let Swap { sort, namespace, name, from, to } = swap;
+    let Swap { sort, namespace, name, from, to, .. } = swap;
     let changed = match from {
         Some(from) => session.execute(
             "UPDATE tables SET metadata_location = ?4 WHERE namespace = ?1 AND name = ?2 AND metadata_location = ?3

@@ -147,6 +147,18 @@ const STEPS: &[Step] = &[
             );
             CREATE INDEX dropped_by_name ON dropped (namespace, name);",
     },
+    Step {
+        sqlite: "
+            CREATE TABLE unsynced (
+                location TEXT PRIMARY KEY NOT NULL,
+                body BLOB NOT NULL
+            ) STRICT, WITHOUT ROWID;",
+        postgres: "
+            CREATE TABLE unsynced (
+                location TEXT COLLATE \"C\" PRIMARY KEY,
+                body BYTEA NOT NULL
+            );",
+    },
 ];
 
 /// The tables with their columns, those of the primary key first and counted: what a backup holds. A table that others
@@ -160,6 +172,7 @@ pub const TABLES: &[(&str, usize, &[&str])] = &[
     ("access_key", 1, &["one", "secret"]),
     ("deletions", 2, &["run", "part", "table_uuid", "namespace", "name", "due_ms", "again_ms", "files"]),
     ("dropped", 1, &["id", "namespace", "name", "metadata_location", "dropped_ms", "purge", "within"]),
+    ("unsynced", 1, &["location", "body"]),
 ];
 
 /// The steps from version `found` on, each with the version it reaches.

@@ -21,6 +21,7 @@ mod session;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod unsynced;
 
 pub use access::TokenRow;
 pub use answers::LIFETIME_MS;

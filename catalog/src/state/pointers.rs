@@ -1,5 +1,7 @@
 //! The pointer from each table and view to its metadata file, moved by compare-and-set.
 
+use bytes::Bytes;
+
 use super::State;
 use super::session::Row;
 use crate::error::{Error, Kind, Result};
@@ -30,6 +32,8 @@ pub struct Swap {
     /// `None` for a table that must not exist yet.
     pub from: Option<String>,
     pub to: String,
+    /// What the file at `to` holds, if it is not durable yet: kept with the move ([`State::body`]).
+    pub body: Option<Bytes>,
 }
 
 /// A name and what it points to.

@@ -112,6 +112,10 @@ impl Postgres {
 }
 
 impl Engine for Postgres {
+    fn is_embedded(&self) -> bool {
+        false
+    }
+
     fn read(&self, work: Work<'_>) -> Result<()> {
         self.with("", &mut |connection| work(connection))
     }

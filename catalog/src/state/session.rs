@@ -136,6 +136,9 @@ pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Session) -> Result<()>;
 /// each begins by taking the catalog's advisory lock. So no statement needs to know which database it runs on, and who
 /// gets to begin a transaction knows that every one before it has ended, one way or the other.
 pub trait Engine: Send + Sync + std::fmt::Debug {
+    /// Whether it lies on the disk that the metadata files lie on, and no other process writes to it meanwhile.
+    fn is_embedded(&self) -> bool;
+
     /// Reads. Each statement sees what was committed before it.
     ///
     /// # Errors

@@ -94,6 +94,10 @@ fn migrate(connection: &mut Connection) -> Result<()> {
 }
 
 impl Engine for Sqlite {
+    fn is_embedded(&self) -> bool {
+        true
+    }
+
     fn read(&self, work: Work<'_>) -> Result<()> {
         let Some(readers) = &self.readers else { return work(&mut Over(&self.writer())) };
         let (reader, _) = readers.take()?;

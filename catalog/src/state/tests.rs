@@ -17,6 +17,7 @@ fn move_of(name: &str, from: Option<&str>, to: &str) -> Swap {
         name: name.into(),
         from: from.map(str::to_string),
         to: to.to_string(),
+        body: None,
     }
 }
 

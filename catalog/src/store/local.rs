@@ -116,7 +116,7 @@ impl Store {
     }
 
     /// The path of a location within the roots.
-    fn path(&self, location: &str) -> Result<PathBuf> {
+    pub(super) fn path(&self, location: &str) -> Result<PathBuf> {
         let path = path_of(location)?;
         self.root_of(&path, location).map(|_| path)
     }

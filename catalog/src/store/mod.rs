@@ -15,6 +15,7 @@ mod file_io;
 mod local;
 mod location;
 mod os;
+mod placed;
 mod replace;
 #[cfg(feature = "simulation")]
 mod simulated;
@@ -24,6 +25,7 @@ pub use disk::{Disk, DiskFile, DiskLock, DiskRead, Stat};
 pub use local::{Entry, Store, make_dirs, sync_parents};
 pub use location::{location_of, path_of};
 pub use os::OsDisk;
+pub use placed::Placed;
 #[cfg(feature = "simulation")]
 pub use simulated::{DiskError, Fault, Loss, Operation, SimulatedDisk};
 pub use staged::Staged;

@@ -133,7 +133,7 @@ impl Catalog {
                 result => result?,
             }
             let to = found.location.clone();
-            let swap = Swap { sort, namespace, name: found.name.clone(), from: None, to };
+            let swap = Swap { sort, namespace, name: found.name.clone(), from: None, to, body: None };
             if !self.point(&[swap], || Reply::Empty)? {
                 return Err(Error::new(Kind::Conflict, "somebody else changes the catalog: stop the daemon first"));
             }

@@ -39,7 +39,7 @@ impl Place {
         for n in 0..times {
             let updates = vec![TableUpdate::SetProperties { updates: [("v".to_string(), n.to_string())].into() }];
             let change = Change { ident: ident.clone(), requirements: Vec::new(), updates };
-            let outcome = self.catalog.commit(vec![change], Origin::Rest);
+            let outcome = self.catalog.commit(vec![change], Origin::Daemon);
             assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
         }
     }
@@ -164,7 +164,8 @@ fn a_check_names_what_does_not_fit() {
     let new = place.at(behind);
     let swap = |name: &str, from: Option<&str>, to: &str| {
         let (namespace, name, from) = ("n".to_string(), name.to_string(), from.map(str::to_string));
-        assert!(state.swap(&[Swap { sort: Sort::Table, namespace, name, from, to: to.to_string() }]).expect("swaps"));
+        let swap = Swap { sort: Sort::Table, namespace, name, from, to: to.to_string(), body: None };
+        assert!(state.swap(&[swap]).expect("swaps"));
     };
     swap("behind", Some(&new), &old);
     swap("alias", None, &old);
