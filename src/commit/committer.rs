@@ -221,12 +221,17 @@ impl Committer {
     fn run(&self, running: &mut Running<'_>) -> Result<Outcome> {
         let mut backoff: Option<Backoff> = None;
         for attempt in 0.. {
+            // Who lost once would lose to somebody faster each time.
+            let again = || running.expected.iter().map(|(ident, _)| ident.clone()).collect();
+            let turn = (attempt > 0).then(|| self.inner.catalog.take_turn(again()));
             let tables = self.load(running)?;
             let waits = backoff.get_or_insert_with(|| match tables.first() {
                 Some(table) => Backoff::of_conflicts(&table.metadata),
                 None => Backoff::none(),
             });
-            match self.attempt(running, &tables, attempt)? {
+            let step = self.attempt(running, &tables, attempt)?;
+            drop(turn);
+            match step {
                 Step::Done(outcome) => return Ok(outcome),
                 Step::Again(error) => match waits.next() {
                     Some(wait) => (self.inner.wait)(wait),

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use iceberg::spec::{
-    DataContentType, DataFileBuilder, DataFileFormat, NestedField, PrimitiveType, Schema, Struct, TableMetadata, Type,
+    DataContentType, DataFileBuilder, DataFileFormat, NestedField, Operation, PrimitiveType, Schema, Snapshot,
+    SnapshotReference, SnapshotRetention, Struct, Summary, TableMetadata, Type,
 };
-use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
+use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
 use laked_catalog::store::{Store, location_of};
-use laked_catalog::system::System;
+use laked_catalog::system::{Clock, System};
 use laked_catalog::{Catalog, Change, CreateTable, Database, Origin, Settings};
 use uuid::Uuid;
 
@@ -34,8 +36,12 @@ fn ident(name: &str) -> TableIdent {
 }
 
 fn lake(properties: &[(&str, &str)]) -> Lake {
+    lake_of(System::real(), properties)
+}
+
+fn lake_of(system: System, properties: &[(&str, &str)]) -> Lake {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let store = Store::local(System::real(), dir.path().join("staging")).expect("opens");
+    let store = Store::local(system, dir.path().join("staging")).expect("opens");
     let warehouse = location_of(&dir.path().join("warehouse")).expect("UTF-8");
     let settings = Settings { database: Database::File(dir.path().join("catalog.db")), warehouse };
     let catalog = Catalog::open(settings, store.clone()).expect("opens");
@@ -191,6 +197,67 @@ fn a_conflict_is_rebased_with_growing_waits_and_its_leftovers_are_deleted() {
     let avro = left.iter().filter(|entry| entry.location.ends_with(".avro")).count();
     assert_eq!(avro, 2, "one manifest and one list: {left:?}");
     assert!(lake.committer.pending().is_empty());
+}
+
+/// A clock that stands still: a turn lasts until it is over, however slow the machine.
+#[derive(Debug)]
+struct Still;
+
+impl Clock for Still {
+    fn now_ms(&self) -> i64 {
+        1_750_000_000_000
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn pause(&self, _: Duration) {
+        std::thread::park();
+    }
+}
+
+/// A client in a loop without pauses, whose commits are shorter than ours: with one try more than the first, ours would
+/// not all get through if the loser had no turn.
+#[test]
+fn a_fast_client_does_not_keep_a_commit_from_its_second_try() {
+    let lake = lake_of(System { clock: Arc::new(Still), ..System::real() }, &[("commit.retry.num-retries", "1")]);
+    lake.commit(vec![lake.append("data", 1, None, at(1))]);
+    let (catalog, stop) = (lake.catalog.clone(), AtomicBool::new(false));
+    let made = std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            (1..).take_while(|_| !stop.load(Ordering::SeqCst)).filter(|id| foreign_append(&catalog, *id)).count()
+        });
+        let next = |n| lake.committer.commit(vec![lake.append("data", 1, Some(at(n)), at(n + 1))]);
+        let ended: Vec<_> = (1..=20).map(next).collect();
+        stop.store(true, Ordering::SeqCst);
+        for outcome in ended {
+            assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+        }
+        client.join().expect("it ends")
+    });
+    assert!(made > 0, "the client gets through as well");
+}
+
+/// An append of nothing by REST, under the requirement that `main` is where it was; whether it got through.
+fn foreign_append(catalog: &Catalog, id: i64) -> bool {
+    let table = catalog.load(&ident("data")).expect("is there");
+    let parent = table.metadata.current_snapshot().expect("has one");
+    let snapshot = Snapshot::builder()
+        .with_snapshot_id(id)
+        .with_parent_snapshot_id(Some(parent.snapshot_id()))
+        .with_sequence_number(table.metadata.last_sequence_number() + 1)
+        .with_timestamp_ms(table.metadata.last_updated_ms() + 1)
+        .with_manifest_list(parent.manifest_list())
+        .with_summary(Summary { operation: Operation::Append, additional_properties: HashMap::new() })
+        .with_schema_id(table.metadata.current_schema_id())
+        .build();
+    let reference = SnapshotReference::new(id, SnapshotRetention::branch(None, None, None));
+    let updates =
+        vec![TableUpdate::AddSnapshot { snapshot }, TableUpdate::SetSnapshotRef { ref_name: "main".into(), reference }];
+    let at = TableRequirement::RefSnapshotIdMatch { r#ref: "main".into(), snapshot_id: Some(parent.snapshot_id()) };
+    let change = Change { ident: ident("data"), requirements: vec![at], updates };
+    matches!(catalog.commit(vec![change], Origin::Rest), laked_catalog::Outcome::Committed(_))
 }
 
 #[test]

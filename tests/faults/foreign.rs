@@ -223,7 +223,8 @@ impl World {
         let again = self.catalog_over(self.disk.outside(), lost).expect("opens");
         let rebuilt = again.rebuild(false).expect("is made again");
         for (name, number) in &self.tables {
-            let told = |problem: &laked_catalog::Problem| ["two-tips", "name-taken", "unreadable"].contains(&problem.kind);
+            let told =
+                |problem: &laked_catalog::Problem| ["two-tips", "name-taken", "unreadable"].contains(&problem.kind);
             match again.load(&ident(name)) {
                 Ok(table) => {
                     let found = table.metadata.current_snapshot_id().unwrap_or(0);

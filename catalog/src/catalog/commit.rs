@@ -77,6 +77,9 @@ impl Catalog {
         if idents.len() < changes.len() {
             return Outcome::Refused(Error::new(Kind::Invalid, "a commit names a table twice: join its changes"));
         }
+        if origin == Origin::Rest {
+            idents.iter().for_each(|ident| self.give_way(ident));
+        }
         let locks: Vec<_> = idents.into_iter().map(|ident| self.lock_of(ident)).collect();
         let _held: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner)).collect();
         let prepared: Result<Vec<Next>> = changes

@@ -28,6 +28,7 @@ mod settling;
 mod settling_tests;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod view_document;
 mod views;
 
@@ -36,6 +37,8 @@ use cache::Cache;
 pub use deletions::{Neighbour, Owed};
 pub use recovery::{Found, Problem, Rebuilt};
 use settling::Settling;
+pub use turns::Turn;
+use turns::Turns;
 pub(crate) use view_document::ViewSaid;
 pub use views::{CreateView, View};
 
@@ -87,6 +90,7 @@ struct Inner {
     settling: Settling,
     /// Held by who deletes the files of purged tables.
     purging: Mutex<()>,
+    turns: Turns,
 }
 
 /// Locks that are kept at least, whether they are held or not.
@@ -150,12 +154,11 @@ impl Catalog {
         let tokens = Tokens::new(state.clone(), store.system().clone());
         let (cache, locks) = (Cache::default(), Mutex::default());
         let (guard, watch) = (OnceLock::new(), OnceLock::new());
-        let (settling, purging) = (Settling::new(state.clone(), store.clone()), Mutex::default());
-        Catalog {
-            inner: Arc::new(Inner { state, store, tokens, warehouse, cache, locks, guard, watch, settling, purging }),
-            within: None,
-            asked: None,
-        }
+        let (settling, turns) = (Settling::new(state.clone(), store.clone()), Turns::default());
+        let purging = Mutex::default();
+        let inner =
+            Inner { state, store, tokens, warehouse, cache, locks, guard, watch, settling, purging, turns };
+        Catalog { inner: Arc::new(inner), within: None, asked: None }
     }
 
     /// Plugs in the rule that may refuse commits; the first one stays.
