@@ -40,9 +40,9 @@ bench: build venv ## Measure against PyIceberg and DuckDB. ARGS="--users 500" fo
 test-catalog: build ## Run the Iceberg REST Compatibility Kit, on SQLite and PostgreSQL. Needs Maven and Java 17 or newer.
 	$(PYTHON) tests/catalog/rck/run.py $(ARGS)
 
-bench-catalog: duckdb ## Measure the catalog: loads, commits, many tables. Prints a table for tests/bench/results/.
+bench-catalog: duckdb ## Measure the catalog, and the reference server beside it (Maven, Java 17 or newer; ARGS=--alone: without).
 	$(CARGO) build --release $(flags) --bin laked --example catalog_load
-	@folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && target/release/examples/catalog_load target/release/laked $$folder
+	@$(PYTHON) tests/bench/catalog.py $(ARGS)
 
 fuzz: ## A million wrong request bodies against the catalog: no 500, no panic. FUZZ_FIRST, FUZZ_CASES choose others.
 	$(CARGO) test --release -p laked-catalog --lib --features simulation $(flags) at_length -- --ignored --nocapture

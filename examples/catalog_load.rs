@@ -1,5 +1,7 @@
-//! Loads a daemon's catalog for `make bench-catalog`: `catalog_load LAKED FOLDER` starts that binary on a lake in that
-//! folder, measures, prints a Markdown table.
+//! Loads a catalog for `make bench-catalog` (`tests/bench/catalog.py`), and prints rows of a Markdown table.
+//!
+//! `catalog_load all LAKED FOLDER` starts that binary on a lake in that folder and measures everything, `commits` in the
+//! place of `all` only commits; `catalog_load at ADDRESS FOLDER` measures loads and commits of what listens there.
 //!
 //! Loads are closed loop (each connection asks again when it is answered) but where it says open loop: there a request is
 //! due at a fixed time, and waits count from then, whether or not a connection was free.
@@ -12,19 +14,39 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [laked, folder] = arguments.as_slice() else { return Err("catalog_load LAKED FOLDER".into()) };
-    let (laked, folder) = (Path::new(laked), Path::new(folder));
-    println!("| what | figure |\n|---|---|");
+    let usage = "catalog_load all|commits LAKED FOLDER, or catalog_load at ADDRESS FOLDER";
+    let [what, whom, folder] = arguments.as_slice() else { return Err(usage.into()) };
+    let folder = Path::new(folder);
+    match what.as_str() {
+        "all" => all(Path::new(whom), folder),
+        "commits" => {
+            let (daemon, _) = Daemon::start(Path::new(whom), folder)?;
+            daemon.connect()?.done("POST", "namespaces", r#"{"namespace":["n"]}"#)?;
+            commits(&daemon, folder)
+        }
+        "at" => {
+            let daemon = Daemon { child: None, address: whom.clone() };
+            prepare(&daemon)?;
+            loads(&daemon)?;
+            commits(&daemon, folder)
+        }
+        _ => Err(usage.into()),
+    }
+}
+
+fn all(laked: &Path, folder: &Path) -> Outcome<()> {
     let (daemon, _) = Daemon::start(laked, folder)?;
     prepare(&daemon)?;
     loads(&daemon)?;
     commits(&daemon, folder)?;
+    row("resident memory after that", format!("{} MB", daemon.resident()?));
     large(&daemon)?;
     row("resident memory after that", format!("{} MB", daemon.resident()?));
     many(&daemon)?;
@@ -41,7 +63,8 @@ fn row(what: &str, figure: impl std::fmt::Display) {
 }
 
 struct Daemon {
-    child: Child,
+    /// None for somebody else's.
+    child: Option<Child>,
     address: String,
 }
 
@@ -70,7 +93,7 @@ impl Daemon {
             .chars()
             .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
             .collect();
-        Ok((Daemon { child, address }, took))
+        Ok((Daemon { child: Some(child), address }, took))
     }
 
     fn connect(&self) -> Outcome<Connection> {
@@ -80,16 +103,28 @@ impl Daemon {
     }
 
     fn resident(&self) -> Outcome<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let child = self.child.as_ref().ok_or("somebody else's process")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
     }
 }
 
+impl Daemon {
+    /// What it has used: hundredths of seconds are the ticks of `/proc`.
+    fn cpu(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.as_ref()?.id())).ok()?;
+        let ticks = stat.rsplit(')').next()?.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Some(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>().ok()?))
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -107,7 +142,7 @@ impl Connection {
             body.len()
         );
         self.stream.get_mut().write_all(request.as_bytes())?;
-        let (mut status, mut length, mut etag) = (0, 0, String::new());
+        let (mut status, mut length, mut etag) = (0, Some(0), String::new());
         loop {
             let mut line = String::new();
             self.stream.read_line(&mut line)?;
@@ -118,14 +153,37 @@ impl Connection {
             let (name, value) = line.split_once(' ').unwrap_or_default();
             match name.to_ascii_lowercase().as_str() {
                 "http/1.1" => status = value.get(..3).unwrap_or_default().parse()?,
-                "content-length:" => length = value.parse()?,
+                "content-length:" => length = Some(value.parse()?),
+                "transfer-encoding:" => length = None,
                 "etag:" => etag = value.to_string(),
                 _ => {}
             }
         }
-        self.body.resize(length, 0);
-        self.stream.read_exact(&mut self.body)?;
+        self.body.clear();
+        match length {
+            Some(length) => self.take_in(length)?,
+            None => self.take_in_chunks()?,
+        }
         Ok((status, etag))
+    }
+
+    fn take_in(&mut self, length: usize) -> Outcome<()> {
+        let begin = self.body.len();
+        self.body.resize(begin + length, 0);
+        Ok(self.stream.read_exact(&mut self.body[begin..])?)
+    }
+
+    fn take_in_chunks(&mut self) -> Outcome<()> {
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line)?;
+            let length = usize::from_str_radix(line.trim_end(), 16)?;
+            self.take_in(length)?;
+            self.stream.read_line(&mut line)?;
+            if length == 0 {
+                return Ok(());
+            }
+        }
     }
 
     fn done(&mut self, method: &str, path: &str, body: &str) -> Outcome<()> {
@@ -246,6 +304,12 @@ fn open_loop(daemon: &Daemon, header: &str, expected: u16) -> Outcome<Waits> {
 }
 
 fn loads(daemon: &Daemon) -> Outcome<()> {
+    // Somebody else's may be slow to begin with.
+    if daemon.child.is_none() {
+        side_by_side(daemon, 16, |_, client| {
+            closed(Duration::from_secs(10), |_| client.done("GET", "namespaces/n/tables/t", ""))
+        })?;
+    }
     for connections in [1, 64, 512] {
         let (waits, took) = side_by_side(daemon, connections, |_, client| {
             closed(Duration::from_secs(5), |_| client.done("GET", "namespaces/n/tables/t", ""))
@@ -255,6 +319,9 @@ fn loads(daemon: &Daemon) -> Outcome<()> {
     }
     row("loadTable, 1,000 a second, open loop, 64 connections", open_loop(daemon, "", 200)?.text());
     let (_, etag) = daemon.connect()?.ask("GET", "namespaces/n/tables/t", "", "")?;
+    if etag.is_empty() {
+        return Ok(());
+    }
     let held = format!("If-None-Match: {etag}\r\n");
     row("the same, If-None-Match (304)", open_loop(daemon, &held, 304)?.text());
     Ok(())
@@ -295,8 +362,15 @@ fn commits(daemon: &Daemon, folder: &Path) -> Outcome<()> {
     row("one durable file of 4 KB: write, fsync, rename, fsync the folder", format!("p50 {}", ms(disk)));
     let mut alone = 0.0;
     for (tables, clients) in [(1, 1), (1, 16), (16, 16), (100, 100)] {
+        let (before, lost) = (daemon.cpu().unwrap_or_default(), AtomicU64::new(0));
         let (waits, took) = side_by_side(daemon, clients, |n, client| {
-            closed(Duration::from_secs(5), |at| set(client, &format!("c{}", n % tables), at))
+            closed(Duration::from_secs(5), |at| loop {
+                match set(client, &format!("c{}", n % tables), at) {
+                    // Others may refuse who came second, instead of letting him wait.
+                    Err(_) if daemon.child.is_none() => lost.fetch_add(1, Ordering::Relaxed),
+                    answered => return answered,
+                };
+            })
         })?;
         let rate = waits.0.len() as f64 / took.as_secs_f64();
         if clients == 1 {
@@ -306,8 +380,15 @@ fn commits(daemon: &Daemon, folder: &Path) -> Outcome<()> {
             1 => format!("{:.2} durable files", waits.at(0.5).as_secs_f64() / disk.as_secs_f64()),
             _ => format!("{:.1} times one client's rate", rate / alone),
         };
+        let cpu = daemon.cpu().map_or(String::new(), |cpu| {
+            format!(", {:.2} ms of CPU each", (cpu - before).as_secs_f64() * 1000.0 / waits.0.len() as f64)
+        });
+        let lost = match lost.into_inner() {
+            0 => String::new(),
+            lost => format!(", after {lost} refusals"),
+        };
         let what = format!("commits, {tables} tables, {clients} clients");
-        row(&what, format!("{}, {rate:.0} a second, {beside}", waits.text()));
+        row(&what, format!("{}, {rate:.0} a second, {beside}{cpu}{lost}", waits.text()));
     }
     Ok(())
 }
