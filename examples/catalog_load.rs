@@ -364,12 +364,14 @@ fn commits(daemon: &Daemon, folder: &Path) -> Outcome<()> {
     for (tables, clients) in [(1, 1), (1, 16), (16, 16), (100, 100)] {
         let (before, lost) = (daemon.cpu().unwrap_or_default(), AtomicU64::new(0));
         let (waits, took) = side_by_side(daemon, clients, |n, client| {
-            closed(Duration::from_secs(5), |at| loop {
-                match set(client, &format!("c{}", n % tables), at) {
-                    // Others may refuse who came second, instead of letting him wait.
-                    Err(_) if daemon.child.is_none() => lost.fetch_add(1, Ordering::Relaxed),
-                    answered => return answered,
-                };
+            closed(Duration::from_secs(5), |at| {
+                loop {
+                    match set(client, &format!("c{}", n % tables), at) {
+                        // Others may refuse who came second, instead of letting him wait.
+                        Err(_) if daemon.child.is_none() => lost.fetch_add(1, Ordering::Relaxed),
+                        answered => return answered,
+                    };
+                }
             })
         })?;
         let rate = waits.0.len() as f64 / took.as_secs_f64();

@@ -156,8 +156,7 @@ impl Catalog {
         let (guard, watch) = (OnceLock::new(), OnceLock::new());
         let (settling, turns) = (Settling::new(state.clone(), store.clone()), Turns::default());
         let purging = Mutex::default();
-        let inner =
-            Inner { state, store, tokens, warehouse, cache, locks, guard, watch, settling, purging, turns };
+        let inner = Inner { state, store, tokens, warehouse, cache, locks, guard, watch, settling, purging, turns };
         Catalog { inner: Arc::new(inner), within: None, asked: None }
     }
 
