@@ -14,6 +14,8 @@ mod expire;
 mod explain;
 mod health;
 mod ingest;
+mod inspect;
+mod orphans;
 mod output;
 mod quarantine;
 mod query;
@@ -94,9 +96,19 @@ enum Verb {
         after_help = "Example:\n  lakectl query \"select country, count(*) from glucose.cgm_readings group by 1\""
     )]
     Query(query::Query),
-    /// List tables, or show one: its layout, files, history.
+    /// List tables, or show one: its schema, layout, properties.
     #[command(subcommand)]
     Table(table::Table),
+    /// Show which snapshots were current since when, oldest first.
+    History(inspect::Of),
+    /// Show the snapshots that are kept, oldest first.
+    Snapshots(inspect::Of),
+    /// Show a table's data and delete files, and how their sizes are spread.
+    Files(inspect::AsOf),
+    /// Show a table's partitions with their rows, files and bytes.
+    Partitions(inspect::AsOf),
+    /// Show a table's branches and tags.
+    Refs(inspect::Of),
     /// Show what each pruning skips for a condition.
     #[command(
         after_help = "Example:\n  lakectl explain glucose.cgm_readings --where \"country = 'TW' and user_id = 'u000001'\" --select timestamp,glucose_mg_dl"
@@ -110,6 +122,9 @@ enum Verb {
         after_help = "Example:\n  lakectl expire glucose.cgm_readings --older-than 5d --retain-last 10 --dry-run"
     )]
     Expire(expire::Expire),
+    /// Remove files in a table's folders that nothing names, left by writers that died.
+    #[command(after_help = "Example:\n  lakectl remove-orphans glucose.cgm_readings --older-than 7d --dry-run")]
+    RemoveOrphans(orphans::RemoveOrphans),
     /// Make an ancestor the current snapshot; what came after it is no longer shown, and ingestion goes on.
     #[command(after_help = "Example:\n  lakectl rollback glucose.cgm_readings --to 2026-06-01T08:00:00Z --dry-run")]
     Rollback(refs::Rollback),
@@ -142,7 +157,8 @@ enum Verb {
     /// Make, list and revoke tokens: who may do what.
     #[command(subcommand)]
     Token(token::Token),
-    /// Whether the daemon is well.
+    /// Whether the daemon is well; or, of a table, what makes it dearer to read than it need be.
+    #[command(after_help = "Example:\n  lakectl health glucose.cgm_readings")]
     Health(health::Health),
     /// Back up, restore, check or rebuild the catalog's database.
     #[command(subcommand)]
@@ -228,9 +244,15 @@ impl Lakectl {
             Verb::Contract(verb) => verb.run(&place.source()?, place.output),
             Verb::Query(verb) => verb.run(&place.source()?),
             Verb::Table(verb) => verb.run(&place.source()?, place.output),
+            Verb::History(verb) => verb.history(&place.source()?, place.output),
+            Verb::Snapshots(verb) => verb.snapshots(&place.source()?, place.output),
+            Verb::Files(verb) => verb.files(&place.source()?, place.output),
+            Verb::Partitions(verb) => verb.partitions(&place.source()?, place.output),
+            Verb::Refs(verb) => verb.refs(&place.source()?, place.output),
             Verb::Explain(verb) => verb.run(&place.source()?, place.output),
             Verb::EvolvePartition(verb) => verb.run(&place.source()?, place.output),
             Verb::Expire(verb) => verb.run(&place.source()?, place.output),
+            Verb::RemoveOrphans(verb) => verb.run(&place.source()?, place.output),
             Verb::Rollback(verb) => verb.run(&place.source()?, place.output),
             Verb::SetCurrent(verb) => verb.run(&place.source()?, place.output),
             Verb::Branch(verb) => verb.run(&place.source()?, place.output),
@@ -262,11 +284,17 @@ mod tests {
         for line in [
             "query q -o f",
             "table list --output json",
-            "table files n.t --at 1",
+            "files n.t --at 1",
+            "partitions n.t --output json",
+            "history n.t",
+            "snapshots n.t",
+            "refs n.t",
+            "health n.t",
             "explain n.t --where a=1 --select a,b",
             "evolve-partition n.t a,day(b) --dry-run",
             "expire n.t --older-than 5d --retain-last 3 --grace 0s --dry-run",
             "expire n.t --snapshot 1 --snapshot 2",
+            "remove-orphans n.t --older-than 1h --force --dry-run",
             "rollback n.t --to 7",
             "set-current n.t 7",
             "branch create n.t b --min-snapshots 2",

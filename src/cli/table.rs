@@ -1,19 +1,16 @@
-//! `lakectl table list|show|files|history|undrop`.
+//! `lakectl table list|show|undrop`; what is in a table is told by [`super::inspect`].
 
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
 use iceberg::TableIdent;
-use iceberg::spec::{Literal, PartitionField, PartitionSpec, PrimitiveLiteral, Snapshot, TableMetadata, Transform};
-use laked_catalog::store::Store;
-use laked_catalog::system::System;
-use serde_json::{Value, json};
+use iceberg::spec::{Snapshot, TableMetadata, Transform};
+use serde_json::json;
 
 use super::{Output, output};
 use crate::error::Result;
-use crate::read::duck::{At, snapshot_at};
 use crate::read::source::ident_of;
-use crate::read::{PlannedFile, Predicate, Source, SourceTable, plan};
+use crate::read::{Source, SourceTable};
 
 /// Look at tables.
 #[derive(Subcommand, Debug)]
@@ -22,33 +19,6 @@ pub enum Table {
     List,
     /// A table's schema, partition spec, sort order and properties.
     Show {
-        /// The table, as namespace.table.
-        table: String,
-    },
-    /// A table's data and delete files.
-    Files {
-        /// The table, as namespace.table.
-        table: String,
-        /// As of a snapshot id or a time.
-        #[arg(long, value_name = "SNAPSHOT|TIME")]
-        at: Option<At>,
-    },
-    /// A table's partitions with their rows, files and bytes.
-    Partitions {
-        /// The table, as namespace.table.
-        table: String,
-        /// As of a snapshot id or a time.
-        #[arg(long, value_name = "SNAPSHOT|TIME")]
-        at: Option<At>,
-    },
-    /// A table's branches and tags.
-    Refs {
-        /// The table, as namespace.table.
-        table: String,
-    },
-    /// A table's snapshots, oldest first.
-    #[command(visible_alias = "snapshots")]
-    History {
         /// The table, as namespace.table.
         table: String,
     },
@@ -68,13 +38,7 @@ impl Table {
         match self {
             Table::List => list(source, form),
             Table::Show { table } => show(&source.table(&ident_of(&table)?)?, form),
-            Table::Files { table, at } => files(&source.table(&ident_of(&table)?)?, &at.unwrap_or_default(), form),
-            Table::Partitions { table, at } => {
-                partitions(&source.table(&ident_of(&table)?)?.metadata, &at.unwrap_or_default(), form)
-            }
-            Table::Refs { table } => super::refs::list(source, &table, form),
             Table::Undrop { table } => undrop(source, &table, form),
-            Table::History { table } => history(&source.table(&ident_of(&table)?)?.metadata, form),
         }
     }
 }
@@ -172,141 +136,9 @@ pub(super) fn transformed(transform: &str, column: &str) -> String {
     }
 }
 
-fn files(table: &SourceTable, at: &At, form: Output) -> Result<()> {
-    let metadata = &table.metadata;
-    let snapshot = snapshot_at(metadata, at)?;
-    let store = Store::read_only(System::real());
-    let plan = plan::plan(&store, metadata, snapshot.as_ref(), &Predicate::True, true)?;
-    let prefix = format!("{}/", metadata.location());
-    let (mut rows, mut values) = (Vec::new(), Vec::new());
-    for planned in plan.files.iter().chain(&plan.deletes) {
-        let file = &planned.file;
-        let kind = format!("{:?}", file.content_type()).to_lowercase();
-        values.push(json!({
-            "path": file.file_path(), "content": kind, "records": file.record_count(),
-            "bytes": file.file_size_in_bytes(), "spec": planned.spec_id, "sequence-number": planned.sequence_number,
-        }));
-        rows.push(vec![
-            file.file_path().strip_prefix(&prefix).unwrap_or(file.file_path()).to_string(),
-            kind,
-            output::count(file.record_count()),
-            output::bytes(file.file_size_in_bytes()),
-            planned.spec_id.to_string(),
-            planned.sequence_number.to_string(),
-        ]);
-    }
-    match form {
-        Output::Json => output::json(&values),
-        Output::Text => output::table(&["file", "content", "rows", "bytes", "spec", "sequence"], &rows),
-    }
-}
-
-fn partitions(metadata: &TableMetadata, at: &At, form: Output) -> Result<()> {
-    let snapshot = snapshot_at(metadata, at)?;
-    let plan = plan::plan(&Store::read_only(System::real()), metadata, snapshot.as_ref(), &Predicate::True, true)?;
-    let mut found: BTreeMap<(i32, String), [u64; 3]> = BTreeMap::new();
-    for planned in &plan.files {
-        let spec = metadata.partition_spec_by_id(planned.spec_id);
-        let name = spec.map_or_else(String::new, |spec| named(spec, planned, metadata));
-        let sums = found.entry((planned.spec_id, name)).or_default();
-        let one = [planned.file.record_count(), 1, planned.file.file_size_in_bytes()];
-        sums.iter_mut().zip(one).for_each(|(sum, one)| *sum += one);
-    }
-    if form == Output::Json {
-        let value = |((spec, name), [rows, files, bytes]): (&(i32, String), &[u64; 3])| json!({ "partition": name, "spec": spec, "rows": rows, "files": files, "bytes": bytes });
-        return output::json(&found.iter().map(value).collect::<Vec<_>>());
-    }
-    let row = |((spec, name), [rows, files, bytes]): (&(i32, String), &[u64; 3])| {
-        let name = if name.is_empty() { "(whole table)".to_string() } else { name.clone() };
-        vec![name, output::count(*rows), output::count(*files), output::bytes(*bytes), spec.to_string()]
-    };
-    output::table(&["partition", "rows", "files", "bytes", "spec"], &found.iter().map(row).collect::<Vec<_>>())
-}
-
-/// A file's partition as its folders would name it.
-fn named(spec: &PartitionSpec, planned: &PlannedFile, metadata: &TableMetadata) -> String {
-    let schema = metadata.current_schema();
-    let fields = spec.fields().iter().zip(planned.file.partition().iter());
-    let part = |(field, value): (&PartitionField, Option<&Literal>)| {
-        let kind = schema.field_by_id(field.source_id).map(|source| field.transform.result_type(&source.field_type));
-        let text = match (calendar(&field.transform, value), kind) {
-            (Some(text), _) => text,
-            (None, Some(Ok(kind))) => field.transform.to_human_string(&kind, value),
-            // The column is gone.
-            (None, _) => format!("{value:?}"),
-        };
-        format!("{}={text}", field.name)
-    };
-    fields.map(part).collect::<Vec<_>>().join("/")
-}
-
-/// A year, month, day or hour, which partitions count from 1970.
-fn calendar(transform: &Transform, value: Option<&Literal>) -> Option<String> {
-    let Some(Literal::Primitive(PrimitiveLiteral::Int(count))) = value else { return None };
-    let span = match transform {
-        Transform::Year => jiff::Span::new().try_years(*count),
-        Transform::Month => jiff::Span::new().try_months(*count),
-        Transform::Day => jiff::Span::new().try_days(*count),
-        Transform::Hour => jiff::Span::new().try_hours(*count),
-        _ => return None,
-    };
-    let time = jiff::civil::datetime(1970, 1, 1, 0, 0, 0, 0).checked_add(span.ok()?).ok()?;
-    let form = match transform {
-        Transform::Year => "%Y",
-        Transform::Month => "%Y-%m",
-        Transform::Day => "%Y-%m-%d",
-        _ => "%Y-%m-%d-%H",
-    };
-    Some(time.strftime(form).to_string())
-}
-
-fn history(metadata: &TableMetadata, form: Output) -> Result<()> {
-    let mut snapshots: Vec<_> = metadata.snapshots().collect();
-    snapshots.sort_by_key(|snapshot| (snapshot.timestamp_ms(), snapshot.sequence_number()));
-    let current = metadata.current_snapshot_id();
-    if form == Output::Json {
-        let values: Vec<Value> = snapshots
-            .iter()
-            .map(|snapshot| {
-                json!({
-                    "snapshot-id": snapshot.snapshot_id(), "parent-id": snapshot.parent_snapshot_id(),
-                    "sequence-number": snapshot.sequence_number(), "time": output::time(snapshot.timestamp_ms()),
-                    "current": Some(snapshot.snapshot_id()) == current, "summary": snapshot.summary(),
-                })
-            })
-            .collect();
-        return output::json(&values);
-    }
-    let rows: Vec<Vec<String>> = snapshots
-        .iter()
-        .map(|snapshot| {
-            vec![
-                snapshot.snapshot_id().to_string(),
-                output::time(snapshot.timestamp_ms()),
-                snapshot.summary().operation.as_str().to_string(),
-                output::count(total(Some(snapshot), "added-records")),
-                output::count(total(Some(snapshot), "total-records")),
-                output::count(total(Some(snapshot), "total-data-files")),
-                if Some(snapshot.snapshot_id()) == current { "current".into() } else { String::new() },
-            ]
-        })
-        .collect();
-    output::table(&["snapshot", "time", "operation", "added", "rows", "files", ""], &rows)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn partitions_of_time_read_as_dates() {
-        let of = |transform, count| calendar(&transform, Some(&Literal::int(count)));
-        assert_eq!(of(Transform::Month, 677).as_deref(), Some("2026-06"));
-        assert_eq!(of(Transform::Year, -1).as_deref(), Some("1969"));
-        assert_eq!(of(Transform::Day, 31).as_deref(), Some("1970-02-01"));
-        assert_eq!(of(Transform::Hour, 25).as_deref(), Some("1970-01-02-01"));
-        assert_eq!(of(Transform::Bucket(4), 1), None);
-    }
 
     #[test]
     fn transforms_read_as_contracts_write_them() {

@@ -262,6 +262,11 @@ impl Lake {
         &self.catalog
     }
 
+    /// The files of commits that are under way, or of unknown outcome.
+    pub fn in_flight(&self) -> Vec<String> {
+        self.committer.pending().into_iter().flat_map(|intent| intent.files).collect()
+    }
+
     /// A table's doors, by `ns.table`.
     pub fn table(&self, name: &str) -> Option<&Arc<TableDoors>> {
         self.tables.get(name)

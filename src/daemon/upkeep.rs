@@ -23,23 +23,34 @@ use super::lake::Lake;
 use super::lane::Stop;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::http::Problem;
-use crate::maintain::{expire, ledger};
+use crate::maintain::{expire, ledger, orphans};
 
 /// How long the thread sleeps at most: what other processes owe is seen after that.
 const SLEEP: Duration = Duration::from_secs(10);
 
 /// What each route needs.
-pub const RULES: [Rule; 1] = [("POST", "/maintain/{namespace}/{table}/expire", Needs::Within(Role::Writer))];
+pub const RULES: [Rule; 2] = [
+    ("POST", "/maintain/{namespace}/{table}/expire", Needs::Within(Role::Writer)),
+    ("POST", "/maintain/{namespace}/{table}/remove-orphans", Needs::Within(Role::Writer)),
+];
 
 /// The routes.
 pub fn router(lake: Arc<Lake>) -> Router {
-    Router::new().route("/maintain/{namespace}/{table}/expire", post(expire_table)).with_state(lake)
+    Router::new()
+        .route("/maintain/{namespace}/{table}/expire", post(expire_table))
+        .route("/maintain/{namespace}/{table}/remove-orphans", post(remove_orphans))
+        .with_state(lake)
 }
 
 type At = Path<(String, String)>;
 
 async fn expire_table(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
     run(at, body, move |ident, request| expire::expire(lake.catalog(), ident, &request)).await
+}
+
+async fn remove_orphans(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
+    run(at, body, move |ident, request| orphans::remove_orphans(lake.catalog(), ident, &request, &|| lake.in_flight()))
+        .await
 }
 
 /// Reads the request, does the work where it may block, and answers.

@@ -11,7 +11,7 @@
 //!
 //! # How it is unlinked
 //! A due row is judged by the tables as they are now: what any snapshot of its table, or of a table in the same folders,
-//! reaches, is kept. So a snapshot that came back in the meantime (a restored database, a table that was dropped and
+//! reaches, is kept; so is what a dropped table in them reaches that can still come back. So a snapshot that came back in the meantime (a restored database, a table that was dropped and
 //! brought back, a metadata file registered again) has its files. The rest is unlinked, the folders are synced, and only
 //! then the row goes: a crash in between unlinks again what is gone. A row of a table that is not there waits for it, for
 //! [`WAIT_MS`], and is then forgotten: its files are left to the dropped table.
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::expire::{may_collect, own_folders};
+use super::orphans::overlaps;
 use super::reach::{Reach, hash_of};
 use crate::error::{Error, Kind, Result};
 
@@ -148,6 +149,12 @@ impl Needed {
                 let Some(ident) = neighbour.ident.filter(|ident| *ident != table.ident) else { continue };
                 let other = catalog.load(&ident)?;
                 hashes.extend(self.reach.all(catalog.store(), &other.metadata)?);
+            }
+            let own = own_folders(&table.metadata);
+            for dropped in catalog.dropped()? {
+                if own_folders(&dropped).iter().any(|folder| overlaps(folder, &own)) {
+                    hashes.extend(self.reach.still_there(catalog.store(), &dropped)?);
+                }
             }
             self.of = Some((table.metadata_location.clone(), hashes));
         }

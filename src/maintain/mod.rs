@@ -5,11 +5,13 @@
 
 mod edit;
 pub mod expire;
+pub mod health;
 #[cfg(test)]
 mod histories;
-mod history;
+pub mod history;
 pub mod invariants;
 pub mod ledger;
+pub mod orphans;
 pub mod partition;
 pub mod reach;
 pub mod refs;

@@ -59,7 +59,7 @@ pub fn create(metadata: &TableMetadata, refs: &Refs, name: &str, reference: Snap
     }
     let id = reference.snapshot_id;
     if metadata.snapshot_by_id(id).is_none() {
-        let message = format!("snapshot {id} is not in the table; see `lakectl table history`");
+        let message = format!("snapshot {id} is not in the table; see `lakectl snapshots`");
         return Err(Error::new(Kind::NotFound, message));
     }
     if least(&reference.retention) < 1 {

@@ -231,7 +231,7 @@ fn by_name(metadata: &TableMetadata, refs: &Refs, named: &[i64]) -> Result<Kept>
     let heads: BTreeMap<i64, &String> = refs.iter().map(|(name, reference)| (reference.snapshot_id, name)).collect();
     for id in named {
         if metadata.snapshot_by_id(*id).is_none() {
-            let message = format!("snapshot {id} is not in the table; see `lakectl history`");
+            let message = format!("snapshot {id} is not in the table; see `lakectl snapshots`");
             return Err(Error::new(Kind::NotFound, message));
         }
         if let Some(name) = heads.get(id) {

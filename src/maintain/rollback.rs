@@ -79,7 +79,7 @@ pub fn rollback(metadata: &TableMetadata, refs: &Refs, to: To) -> Result<Rollbac
         To::Time(time) => {
             let older = ancestry(metadata, current).find(|snapshot| snapshot.timestamp_ms() <= time);
             older.map(|snapshot| snapshot.snapshot_id()).ok_or_else(|| {
-                Error::new(Kind::NotFound, "no snapshot is kept that is as old as that; see `lakectl table history`")
+                Error::new(Kind::NotFound, "no snapshot is kept that is as old as that; see `lakectl snapshots`")
             })?
         }
     };
@@ -99,7 +99,7 @@ pub fn rollback(metadata: &TableMetadata, refs: &Refs, to: To) -> Result<Rollbac
 /// `NotFound` if there is no such snapshot.
 pub fn set_current(metadata: &TableMetadata, refs: &Refs, target: i64) -> Result<RollbackPlan> {
     let snapshot = metadata.snapshot_by_id(target).ok_or_else(|| {
-        Error::new(Kind::NotFound, format!("snapshot {target} is not in the table; see `lakectl table history`"))
+        Error::new(Kind::NotFound, format!("snapshot {target} is not in the table; see `lakectl snapshots`"))
     })?;
     let from = metadata.current_snapshot_id();
     let stays: Vec<i64> = ancestry(metadata, target).map(|snapshot| snapshot.snapshot_id()).collect();

@@ -65,16 +65,14 @@ pub fn snapshot_at(metadata: &TableMetadata, at: &At) -> Result<Option<SnapshotR
         At::Time(time) => {
             let log = metadata.history().iter().rev().find(|entry| entry.timestamp_ms <= *time);
             log.map(|entry| entry.snapshot_id).ok_or_else(|| {
-                Error::new(Kind::NotFound, "the table has no snapshot as old as that; see `lakectl table history`")
+                Error::new(Kind::NotFound, "the table has no snapshot as old as that; see `lakectl snapshots`")
             })?
         }
     };
     match metadata.snapshot_by_id(id) {
         Some(snapshot) => Ok(Some(snapshot.clone())),
-        None => {
-            Err(Error::new(Kind::NotFound, "the snapshot is not in the table (any more); see `lakectl table history`")
-                .with("snapshot", id))
-        }
+        None => Err(Error::new(Kind::NotFound, "the snapshot is not in the table (any more); see `lakectl snapshots`")
+            .with("snapshot", id)),
     }
 }
 

@@ -95,7 +95,7 @@ fn a_file_that_turns_out_bad_says_how_much_of_it_is_in_the_table() {
 /// The contract that each commit names, oldest first, those beside one another that are the same only once.
 fn contracts(folder: &Path) -> Vec<String> {
     let lake = folder.join("lake");
-    let told = lakectl(&["--lake", lake.to_str().expect("UTF-8"), "--output", "json", "table", "history", TABLE]);
+    let told = lakectl(&["--lake", lake.to_str().expect("UTF-8"), "--output", "json", "snapshots", TABLE]);
     let history: serde_json::Value = serde_json::from_str(&told).expect("JSON");
     let named = |snapshot: &serde_json::Value| Some(snapshot["summary"]["laked.contract.hash"].as_str()?.to_owned());
     let mut found: Vec<String> = history.as_array().expect("snapshots").iter().filter_map(named).collect();

@@ -9,7 +9,7 @@ use super::{BODY, Lake, TABLE, await_body, get, produce};
 
 /// The specs that the table's files have.
 fn specs(lake: &Lake) -> BTreeSet<i64> {
-    let files = lake.json(&["table", "files", TABLE]);
+    let files = lake.json(&["files", TABLE]);
     files.as_array().expect("files").iter().map(|file| file["spec"].as_i64().expect("a spec")).collect()
 }
 

@@ -4,6 +4,8 @@
 
 mod evolve;
 mod expire;
+mod inspect;
+mod orphans;
 mod refs;
 
 use std::path::PathBuf;

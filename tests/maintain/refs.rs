@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{BODY, Lake, TABLE, await_body, produce};
 
 fn snapshots(lake: &Lake) -> Vec<String> {
-    let found = lake.json(&["table", "history", TABLE]);
+    let found = lake.json(&["snapshots", TABLE]);
     found.as_array().expect("snapshots").iter().map(|one| one["snapshot-id"].to_string()).collect()
 }
 
@@ -79,7 +79,7 @@ fn branches_and_tags_are_made_moved_and_dropped() {
     lake.lakectl(&["tag", "create", TABLE, "v1", "--keep", "90d"]);
     lake.lakectl(&["branch", "create", TABLE, "audit", "--min-snapshots", "3", "--snapshots-for", "2d"]);
     lake.send(1..2);
-    let refs = lake.json(&["table", "refs", TABLE]);
+    let refs = lake.json(&["refs", TABLE]);
     assert_eq!(
         (refs["v1"]["type"].as_str(), refs["v1"]["max-ref-age-ms"].as_i64()),
         (Some("tag"), Some(7_776_000_000))
@@ -98,11 +98,11 @@ fn branches_and_tags_are_made_moved_and_dropped() {
         (&["branch", "drop", TABLE, "v1"], "lakectl tag drop"),
         (&["branch", "drop", TABLE, "x"], "there are: audit, main, v1"),
         (&["tag", "create", TABLE, "v1"], "already"),
-        (&["tag", "create", TABLE, "v2", "--at", "7"], "table history"),
+        (&["tag", "create", TABLE, "v2", "--at", "7"], "lakectl snapshots"),
         (&["tag", "create", TABLE, "v2", "--keep", "0s"], "from 1"),
         (&["branch", "fast-forward", TABLE, "v1", "audit"], "does not move"),
         (&["branch", "fast-forward", TABLE, "audit", "main"], "cannot be moved forward"),
-        (&["set-current", TABLE, "7"], "table history"),
+        (&["set-current", TABLE, "7"], "lakectl snapshots"),
         (&["rollback", TABLE, "--to", "2001-01-01"], "as old as that"),
         (&["rollback", TABLE, "--to", refs["audit"]["snapshot-id"].to_string().as_str()], "set-current"),
     ] {

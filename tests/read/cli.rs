@@ -112,7 +112,7 @@ fn stopped_lake(lake: &Path, count: &dyn Fn(&Cli<'_>) -> String) {
     assert_eq!(answer[0]["accepted"], 1);
     assert_eq!(count(&cli), "n,ids\n504,503\n");
     assert_eq!(cli.json(&["doctor", "--deep", "--stopped"], b"")["violations"], Value::Array(Vec::new()));
-    let partitions = cli.out(&["table", "partitions", TABLE], b"");
+    let partitions = cli.out(&["partitions", TABLE], b"");
     let names: Vec<&str> = partitions.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(
         names,
@@ -122,7 +122,7 @@ fn stopped_lake(lake: &Path, count: &dyn Fn(&Cli<'_>) -> String) {
             "country=TW/timestamp_month=2026-06"
         ]
     );
-    let history = cli.json(&["table", "history", TABLE], b"");
+    let history = cli.json(&["snapshots", TABLE], b"");
     let history = history.as_array().expect("snapshots");
     let first = history[0]["snapshot-id"].to_string();
     let sql = format!("select count(*) as n from {TABLE}");
@@ -144,7 +144,7 @@ fn exit_codes_tell_whose_fault_it_is() {
         (&["ingest", "cgm_readings", "x.csv"], 2, "namespace.table"),
         (&["table", "show", "readings"], 2, "namespace.table"),
         (&["nonsense"], 2, "unrecognized subcommand"),
-        (&["table", "files", "a.b", "--at", "noon"], 2, "neither a snapshot id nor a time"),
+        (&["files", "a.b", "--at", "noon"], 2, "neither a snapshot id nor a time"),
     ] {
         let (found, words_said) = lake.fails(words);
         assert_eq!(found, code, "{words:?}: {words_said}");

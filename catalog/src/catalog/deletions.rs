@@ -2,6 +2,7 @@
 //!
 //! The catalog keeps the ledger because it has the database; who fills it and who unlinks is not its business.
 
+use iceberg::spec::TableMetadata;
 use iceberg::{NamespaceIdent, TableIdent};
 use uuid::Uuid;
 
@@ -131,6 +132,24 @@ impl Catalog {
         let pointers = self.inner.state.pointers()?;
         let tables = pointers.iter().filter(|pointer| pointer.sort == Sort::Table);
         tables.map(|pointer| ident_of(&pointer.namespace, &pointer.name)).collect()
+    }
+
+    /// The table's metadata that a file holds.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` if it is none; storage errors.
+    pub fn metadata_at(&self, location: &str) -> Result<TableMetadata> {
+        self.read_document(location).map(|(metadata, _)| metadata)
+    }
+
+    /// Dropped tables that can still be brought back, as they were.
+    ///
+    /// # Errors
+    /// Database errors; `Corrupt`; storage errors. One whose metadata is gone cannot come back.
+    pub fn dropped(&self) -> Result<Vec<TableMetadata>> {
+        let locations = self.inner.state.may_come_back(self.now_ms())?;
+        let found = locations.iter().map(|location| self.metadata_at(location));
+        found.filter(|found| !matches!(found, Err(error) if error.kind() == Kind::NotFound)).collect()
     }
 
     /// The tables, views and dropped tables that lie in one of these folders, below or above it, by where their metadata

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Database, Dropped, Kept, LIFETIME_MS, Sort, State, Swap, TokenRow};
+use super::{Database, DeletionRow, Dropped, Kept, LIFETIME_MS, Sort, State, Swap, TokenRow};
 use crate::error::Kind;
 use crate::postgres_server::PostgresServer;
 
@@ -33,7 +33,37 @@ fn suite(state: &State) {
     requests_that_share_a_transaction_keep_their_own_answers(state);
     a_dropped_table_comes_back_once_unless_purged(state);
     tokens_are_kept_and_revoked_once(state);
+    deletions_are_kept_until_they_end(state);
     state.settle().expect("settles");
+}
+
+fn deletions_are_kept_until_they_end(state: &State) {
+    let row = |run: &str, part, due_ms| DeletionRow {
+        run: run.into(),
+        part,
+        table: "u".into(),
+        namespace: "n".into(),
+        name: "t".into(),
+        due_ms,
+        again_ms: due_ms,
+        files: vec![0, 1, 255],
+    };
+    let (first, second) = (row("a", 0, 5), row("a", 1, 5));
+    state.set_deletions("a", &[first.clone(), second.clone(), row("a", 2, 5)]).expect("are kept");
+    state.set_deletions("b", &[row("b", 0, 9)]).expect("are kept");
+    state.set_deletions("a", &[first.clone(), second.clone()]).expect("are replaced");
+    assert_eq!(state.deletions_of("u").expect("reads"), [first.clone(), second.clone(), row("b", 0, 9)]);
+    assert_eq!(state.deletion_at(4).expect("reads"), None);
+    assert_eq!(state.deletion_at(5).expect("reads"), Some(first));
+    state.put_off_deletion("a", 0, 20).expect("is put off");
+    assert_eq!(state.deletion_at(10).expect("reads"), Some(second));
+    state.end_deletion("a", 1).expect("ends");
+    state.end_deletion("b", 0).expect("ends");
+    assert_eq!(state.next_deletion_ms().expect("reads"), Some(20));
+    let put_off = state.deletion_at(20).expect("reads").expect("a row");
+    assert_eq!((put_off.due_ms, put_off.again_ms), (5, 20));
+    state.set_deletions("a", &[]).expect("ends");
+    assert_eq!(state.next_deletion_ms().expect("reads"), None);
 }
 
 fn tokens_are_kept_and_revoked_once(state: &State) {

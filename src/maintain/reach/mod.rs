@@ -165,13 +165,27 @@ impl Reach {
     /// `Corrupt` or storage errors if it cannot be told.
     pub fn all(&mut self, store: &Store, metadata: &TableMetadata) -> Result<HashSet<u64>> {
         let lists: Vec<&str> = metadata.snapshots().map(|snapshot| snapshot.manifest_list()).collect();
-        let named: Vec<usize> = self.listed(store, metadata.format_version(), &lists, true)?.into_iter().collect();
-        self.load(store, &named, false, true)?;
-        let mut all: HashSet<u64> = lists.iter().map(|list| hash_of(list)).collect();
-        all.extend(named.iter().map(|number| hash_of(&self.manifests[*number].location)));
-        all.extend(named.iter().flat_map(|number| self.hashes(*number)));
-        all.extend(statistics(metadata).map(|(_, file)| hash_of(&file.location)));
-        Ok(all)
+        self.reached(store, metadata, &lists, true)
+    }
+
+    /// The same of what is there still: an older metadata file names snapshots whose files are gone by now.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn still_there(&mut self, store: &Store, metadata: &TableMetadata) -> Result<HashSet<u64>> {
+        let lists: Vec<&str> = metadata.snapshots().map(|snapshot| snapshot.manifest_list()).collect();
+        self.reached(store, metadata, &lists, false)
+    }
+
+    fn reached(&mut self, store: &Store, metadata: &TableMetadata, lists: &[&str], all: bool) -> Result<HashSet<u64>> {
+        let found = self.listed(store, metadata.format_version(), lists, all)?;
+        let named: Vec<usize> = found.into_iter().collect();
+        self.load(store, &named, false, all)?;
+        let mut reached: HashSet<u64> = lists.iter().map(|list| hash_of(list)).collect();
+        reached.extend(named.iter().map(|number| hash_of(&self.manifests[*number].location)));
+        reached.extend(named.iter().flat_map(|number| self.hashes(*number)));
+        reached.extend(statistics(metadata).map(|(_, file)| hash_of(&file.location)));
+        Ok(reached)
     }
 
     fn hashes(&self, number: usize) -> Vec<u64> {

@@ -22,6 +22,8 @@ pub enum Step {
     Expire,
     /// Two hours later, what is due of the deletion ledger is unlinked.
     Unlink,
+    /// A writer leaves files in the table's folder and dies; orphans are removed.
+    Tidy,
     /// The daemon is killed, and started again.
     Restart,
 }
@@ -109,6 +111,7 @@ fn take(world: &mut World, step: Step) -> Result<()> {
         Step::CatchUp => world.catch_up(),
         Step::Expire => world.expire(),
         Step::Unlink => world.unlink(),
+        Step::Tidy => world.tidy(),
         Step::Restart | Step::Drop(_) => world.open(),
     }
 }

@@ -15,7 +15,7 @@ use laked::ingest::entry::Answer;
 use laked::ingest::push::Denied;
 use laked::ingest::spool::Begin;
 use laked::maintain::retention::Asked;
-use laked::maintain::{expire, ledger};
+use laked::maintain::{expire, ledger, orphans};
 use laked_catalog::error::{Error, Kind, Result};
 use laked_catalog::store::{Disk, SimulatedDisk};
 use laked_catalog::system::{SimulatedClock, SimulatedIds, System};
@@ -183,6 +183,23 @@ impl World {
         let ident = TableIdent::from_strs(["n", "t"]).expect("a name");
         let request = expire::Request { asked, ..expire::Request::default() };
         expire::expire(self.process()?.lake.catalog(), &ident, &request).map(drop)
+    }
+
+    /// Leaves files behind, one of them where a data file goes, and removes all that nothing names, young or old.
+    pub fn tidy(&mut self) -> Result<()> {
+        let lake = &self.process()?.lake;
+        let ident = TableIdent::from_strs(["n", "t"]).expect("a name");
+        let location = lake.catalog().load(&ident)?.metadata.location().to_owned();
+        let folder = laked_catalog::store::path_of(&location)?;
+        for file in ["metadata/lost.avro", "data/lost.parquet"] {
+            // There already, if this is another try.
+            if self.disk.outside().stat(&folder.join(file)).is_err() {
+                put(&self.disk.outside(), &folder.join(file), "lost");
+            }
+        }
+        let lake = &self.process()?.lake;
+        let request = orphans::Request { older_than_ms: 0, force: true, dry_run: false };
+        orphans::remove_orphans(lake.catalog(), &ident, &request, &|| lake.in_flight()).map(drop)
     }
 
     /// Lets two hours pass and unlinks what is due.
