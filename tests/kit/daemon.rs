@@ -196,6 +196,11 @@ pub fn get(url: &str) -> Result<Answer, String> {
     read(agent().get(url).call())
 }
 
+/// DELETEs what is there.
+pub fn delete(url: &str) -> Result<Answer, String> {
+    read(agent().delete(url).call())
+}
+
 fn agent() -> ureq::Agent {
     ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build())
 }

@@ -1,7 +1,8 @@
-//! The catalog's state through the binaries: several daemons over one PostgreSQL, a daemon killed within commits, and a
-//! database backed up, lost and made again.
+//! The catalog's state through the binaries: several daemons over one PostgreSQL, a daemon killed within commits, requests
+//! that come again, tables that come back, and a database backed up, lost and made again.
 
 mod kill;
+mod protocol;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -35,6 +35,7 @@ mod views;
 pub(crate) use answers::{Asked, Reply};
 use cache::Cache;
 pub use deletions::{Neighbour, Owed};
+pub(crate) use plausible::nesting;
 pub use recovery::{Found, Problem, Rebuilt};
 use settling::Settling;
 pub use turns::Turn;

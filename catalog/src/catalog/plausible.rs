@@ -1,5 +1,5 @@
 //! Numbers that no honest client sends, refused before the `iceberg` crate reckons with them: it adds and subtracts
-//! without looking, and would panic or wrap around.
+//! without looking, and would panic or wrap around. And JSON that is nested too deep to be read again.
 
 use iceberg::TableUpdate;
 use iceberg::spec::{Schema, Snapshot, TableMetadata, UnboundPartitionSpec};
@@ -18,6 +18,32 @@ const MOST: i64 = i64::MAX / 4;
 
 /// Ids of schemas and specs; the next one must be there too.
 const MOST_ID: i32 = i32::MAX - 200;
+
+/// Levels of JSON, at most. Readers end at 128 (`serde_json`'s limit), and what is kept of a request comes a few levels
+/// deeper in the metadata, and in the answer.
+const LEVELS: usize = 120;
+
+/// Refuses text whose arrays and objects are nested too deep. Whether it is JSON is not looked at.
+///
+/// # Errors
+/// `Invalid`.
+pub(crate) fn nesting(json: &[u8]) -> Result<()> {
+    let (mut level, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => level += 1,
+            b']' | b'}' if !quoted => level = level.saturating_sub(1),
+            _ => {}
+        }
+        if level > LEVELS {
+            return Err(Error::new(Kind::Invalid, format!("JSON is nested at most {LEVELS} levels deep")));
+        }
+    }
+    Ok(())
+}
 
 fn within(what: &'static str, value: i64, most: i64) -> Result<()> {
     if (0..=most).contains(&value) {
@@ -77,11 +103,12 @@ struct Time {
     timestamp_ms: i64,
 }
 
-/// Checks the times in a text that is about to be read as metadata: the crate compares them while it reads.
+/// Checks a text that is about to be read as metadata: its depth, and its times, which the crate compares while it reads.
 ///
 /// # Errors
 /// `Invalid`.
 pub(super) fn text(json: &[u8]) -> Result<()> {
+    nesting(json)?;
     let times: Times = serde_json::from_slice(json)
         .map_err(|error| Error::new(Kind::Invalid, "times cannot be read").because(error))?;
     within("last-updated-ms", times.last_updated_ms, LAST_MS)?;

@@ -8,7 +8,7 @@ use iceberg::{NamespaceIdent, TableIdent, ViewUpdate};
 use uuid::Uuid;
 
 use super::view_document::{self as document, ViewSaid};
-use super::{Catalog, Reply, key, text_of};
+use super::{Catalog, Reply, key, nesting, text_of};
 use crate::document::foreign;
 use crate::error::{Error, Kind, Result};
 use crate::hint;
@@ -117,6 +117,7 @@ impl Catalog {
                 Kind::Corrupt => Error::new(Kind::Invalid, "the file is no view's metadata").because(error),
                 _ => error,
             })?;
+        nesting(&json)?;
         self.admit_folder(metadata.location(), metadata.properties(), &own)?;
         let view = View { ident: ident.clone(), metadata, metadata_location: location, json };
         self.point_view(&view, None)?;

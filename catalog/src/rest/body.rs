@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::catalog::nesting;
 use crate::document::{Said, foreign};
 use crate::error::{Error, Kind, Result};
 use crate::table::{Change, CreateTable};
@@ -17,6 +18,7 @@ use crate::table::{Change, CreateTable};
 /// # Errors
 /// `Invalid`.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
+    nesting(body)?;
     serde_json::from_slice(body)
         .map_err(|error| Error::new(Kind::Invalid, "the request body does not fit").because(error))
 }

@@ -139,6 +139,17 @@ impl Client {
 
     /// Sends a request whose body is bytes.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answered {
+        self.tried(method, path, headers, body).await.expect("JSON")
+    }
+
+    /// The same, where the answer may not be JSON that can be read.
+    pub async fn tried(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> serde_json::Result<Answered> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -147,8 +158,8 @@ impl Client {
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.expect("a body");
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") };
-        Answered { status: parts.status, headers: parts.headers, body }
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
+        Ok(Answered { status: parts.status, headers: parts.headers, body })
     }
 
     pub async fn call(&self, method: &str, path: &str, body: Value) -> Answered {

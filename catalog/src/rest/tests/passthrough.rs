@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Client, set};
+use super::{Client, create, set};
 
 /// Paths of what `before` says and `after` does not. Lists of objects are compared by what identifies their elements.
 fn lost(before: &Value, after: &Value, path: &str, found: &mut Vec<String>) {
@@ -214,6 +214,45 @@ async fn a_new_table_keeps_foreign_types_and_strange_fields() {
         assert_eq!(metadata["sort-orders"][0]["fields"][0]["x"], 1);
         assert_eq!(metadata["partition-specs"][0]["fields"][0]["x"], 2);
         assert_eq!(metadata["sort-orders"][0]["fields"][0]["source-id"], 1, "ids are assigned anew");
+    }
+}
+
+/// What was taken can be read again: by us after a restart, and by readers that end at 128 levels.
+#[tokio::test]
+async fn what_is_nested_too_deep_to_be_read_again_is_refused() {
+    let deep = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let mut client = Client::new();
+    client.post("/v1/namespaces", json!({"namespace": ["n"]})).await.ok();
+    let (mut taken, mut refused) = (0, 0);
+    for levels in 100..127 {
+        let mut table = create(&format!("t{levels}"));
+        table["schema"]["fields"][0]["x-deep"] = deep(levels);
+        let mut view = super::views::create(&format!("v{levels}"));
+        view["schema"]["x-deep"] = deep(levels);
+        let mut file = metadata(3);
+        file["x-deep"] = deep(levels);
+        let file = client.put(&format!("{levels}.metadata.json"), &file);
+        let register = json!({"name": format!("r{levels}"), "metadata-location": file});
+        let made = [("tables", table), ("views", view), ("register", register)];
+        for (route, body) in made {
+            let answer = client.post(&format!("/v1/namespaces/n/{route}"), body).await;
+            match answer.status.as_u16() {
+                200 => taken += 1,
+                _ => {
+                    answer.fails(400, "BadRequestException");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(taken > 30 && refused > 15, "{taken} taken, {refused} refused");
+    client = client.restarted();
+    for route in ["tables", "views"] {
+        let listed = client.get(&format!("/v1/namespaces/n/{route}")).await.ok();
+        for ident in listed["identifiers"].as_array().expect("a list") {
+            let name = ident["name"].as_str().expect("a name");
+            client.get(&format!("/v1/namespaces/n/{route}/{name}")).await.ok();
+        }
     }
 }
 
