@@ -75,16 +75,50 @@ fn paths(call: &Call) -> (&str, &str) {
     (texts.next().expect("a path"), texts.next().expect("another"))
 }
 
-fn trace(lake: &Path) -> Trace {
+/// The log of what a daemon calls while it is worked with, until it has ended.
+fn traced(lake: &Path, work: impl FnOnce(&Daemon)) -> String {
     let log = lake.with_extension("strace");
     let log_name = log.to_str().expect("UTF-8");
     let options = ["-D", "-f", "-y", "-qq", "-s", "300", "-o", log_name, "-e", CALLS].map(String::from);
     let daemon = Daemon::start_under("strace", &options, lake).expect("starts");
-    let url = format!("{}/ingest/glucose/cgm_readings?wait=committed", daemon.url);
-    let answer = post(&url, &[("Content-Type", "application/x-ndjson")], RECORD.as_bytes()).expect("answers");
-    assert!(answer.status == 200 && answer.body.contains("\"committed\":true"), "{}", answer.body);
+    work(&daemon);
     assert!(daemon.stop(), "it drains and ends well");
-    Trace::of(&std::fs::read_to_string(log).expect("strace wrote it"))
+    std::fs::read_to_string(log).expect("strace wrote it")
+}
+
+fn trace(lake: &Path) -> Trace {
+    Trace::of(&traced(lake, |daemon| {
+        let url = format!("{}/ingest/glucose/cgm_readings?wait=committed", daemon.url);
+        let answer = post(&url, &[("Content-Type", "application/x-ndjson")], RECORD.as_bytes()).expect("answers");
+        assert!(answer.status == 200 && answer.body.contains("\"committed\":true"), "{}", answer.body);
+    }))
+}
+
+/// Its metadata file may follow: the same text is in the database's log.
+#[test]
+fn a_commit_by_rest_is_answered_when_the_database_is_durable_and_its_file_follows() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = traced(&folder.path().join("lake"), |daemon| {
+        let table =
+            r#"{"name":"t","schema":{"type":"struct","fields":[{"id":1,"name":"a","required":false,"type":"long"}]}}"#;
+        let change = r#"{"requirements":[],"updates":[{"action":"set-properties","updates":{"v":"1"}}]}"#;
+        for (path, body) in [("", r#"{"namespace":["n"]}"#), ("/n/tables", table), ("/n/tables/t", change)] {
+            let url = format!("{}/v1/namespaces{path}", daemon.url);
+            let answer = post(&url, &[("Content-Type", "application/json")], body.as_bytes()).expect("answers");
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+    });
+    let calls = calls(&log);
+    let after = |line: usize, name: &'static str, of: &'static str| {
+        calls.iter().find(move |call| call.began > line && call.name.ends_with(name) && call.arguments.contains(of))
+    };
+    let file = after(0, "write", "/n/t/metadata/00001-").expect("the metadata file is written").ended;
+    let transaction = after(file, "pwrite64", "catalog.db-wal>").expect("then the transaction").ended;
+    let durable = after(transaction, "fdatasync", "catalog.db-wal>").expect("which is synced").ended;
+    let answer = calls.iter().find(|call| call.began > file && call.arguments.contains("\"HTTP/1.1 200"));
+    assert!(durable < answer.expect("it is answered").began, "the answer comes after the sync");
+    let settled = after(file, "fdatasync", "/n/t/metadata/00001-").expect("the file is synced too").ended;
+    assert!(after(settled, "fsync", "/n/t/metadata>").is_some(), "and so is its name");
 }
 
 #[test]

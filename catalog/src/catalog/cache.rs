@@ -15,7 +15,7 @@ use iceberg::spec::SchemaRef;
 use crate::table::Table;
 
 /// Bytes, at most; more only for a single table that is larger.
-const MOST: usize = 32 << 20;
+const MOST: usize = 24 << 20;
 
 /// What a column takes, in bytes.
 const COLUMN: usize = 800;

@@ -91,9 +91,9 @@ impl Blocks {
     /// Adds one at the end.
     pub fn push(&mut self, item: SnapshotRef, text: &[u8]) {
         self.len += 1;
-        let (mut all, mut spans) = (Vec::with_capacity(text.len()), Vec::new());
+        let (mut all, mut spans) = (Vec::new(), Vec::new());
         if let Some(last) = self.blocks.pop_if(|last| last.text.len() < BLOCK) {
-            all.reserve(last.text.len() + 1);
+            all.reserve_exact(last.text.len() + 1 + text.len());
             all.extend_from_slice(&last.text);
             all.push(b',');
             spans.extend(last.spans.iter().map(Span::clone));

@@ -42,6 +42,8 @@ impl<'a> Writer<'a> {
     pub fn write(mut self, refs: &Refs) -> Result<(Bytes, Held)> {
         self.json.push(b'{');
         self.write_head().and_then(|()| self.write_rest(refs)).map_err(unserialisable)?;
+        // It is kept for as long as the table is: no longer than it is, or thousands of tables keep what they never used.
+        self.json.shrink_to_fit();
         Ok((self.json.into(), self.held))
     }
 
