@@ -171,6 +171,16 @@ async fn commits_that_share_a_transaction_are_each_answered_again() {
 }
 
 #[tokio::test]
+async fn anothers_key_is_no_way_to_his_answer() {
+    let client = Client::with_table().await;
+    let (one, other) = (client.called_by("one"), client.called_by("other"));
+    let first = ask(&one, KEY, "POST", TABLE, &set("a", "1")).await.ok();
+    ask(&other, KEY, "POST", TABLE, &set("a", "1")).await.fails(422, "UnprocessableEntityException");
+    assert_eq!(ask(&one, KEY, "POST", TABLE, &set("a", "1")).await.ok(), first);
+    assert_eq!(log_of(&client).await, 1);
+}
+
+#[tokio::test]
 async fn a_secret_is_not_kept() {
     let client = Client::new();
     let request = json!({"label": "l", "role": "writer"});

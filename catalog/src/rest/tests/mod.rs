@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::access::Caller;
 use crate::postgres_server::PostgresServer;
 use crate::store::{Store, location_of};
 use crate::system::System;
@@ -29,6 +30,8 @@ pub struct Client {
     router: Router,
     system: System,
     database: Database,
+    /// Whom the gate would have let in.
+    caller: Option<Caller>,
     /// The last to go.
     _last: Last,
 }
@@ -104,7 +107,7 @@ impl Client {
     fn of(folder: tempfile::TempDir, catalog: Catalog, system: System, database: Database) -> Client {
         let router = super::router(catalog.clone());
         let last = Last(Some(catalog.clone()));
-        Client { folder, catalog, router, system, database, _last: last }
+        Client { folder, catalog, router, system, database, caller: None, _last: last }
     }
 
     /// A catalog without files, on a disk that is simulated.
@@ -123,6 +126,12 @@ impl Client {
         Client::of(folder, catalog, system, Database::Memory)
     }
 
+    /// The same, as one who has got a name.
+    pub fn called_by(&self, name: &str) -> Client {
+        let caller = Caller { name: name.into(), ..Caller::anyone() };
+        Client { caller: Some(caller), ..self.beside() }
+    }
+
     /// A second process over the same database and files.
     pub fn beside(&self) -> Client {
         let (system, database) = (self.system.clone(), self.database.clone());
@@ -132,7 +141,7 @@ impl Client {
 
     /// The same catalog after a restart.
     pub fn restarted(self) -> Client {
-        let Client { folder, catalog, router, system, database, _last: last } = self;
+        let Client { folder, catalog, router, system, database, _last: last, .. } = self;
         drop((catalog, router, last));
         Client::opened(folder, system, database)
     }
@@ -154,7 +163,10 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Body::from(body)).expect("a request");
+        let mut request = request.body(Body::from(body)).expect("a request");
+        if let Some(caller) = &self.caller {
+            request.extensions_mut().insert(caller.clone());
+        }
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.expect("a body");
