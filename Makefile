@@ -14,7 +14,7 @@ flags := --locked $(if $(FEATURES),--features $(FEATURES))
 export TEST_BIN_DIR := $(CURDIR)/target/release
 export TEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
-.PHONY: help run build test test-catalog fuzz lint bench bench-catalog readers duckdb venv clean
+.PHONY: help run build test test-catalog fuzz lint bench bench-catalog bench-tables readers duckdb venv clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -46,6 +46,10 @@ bench-catalog: duckdb ## Measure the catalog, and the reference server beside it
 
 fuzz: ## A million wrong request bodies against the catalog: no 500, no panic. FUZZ_FIRST, FUZZ_CASES choose others.
 	$(CARGO) test --release -p laked-catalog --lib --features simulation $(flags) at_length -- --ignored --nocapture
+
+bench-tables: duckdb ## Measure maintenance: expiry. Prints what tests/bench/results/ holds.
+	$(CARGO) build --release $(flags) --example expire_cost
+	@target/release/examples/expire_cost
 
 readers: build venv ## Trino, Spark, PyIceberg and DuckDB on one lake. Needs Maven, Java 17 and Java 22 or newer.
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-readers.txt

@@ -6,6 +6,7 @@
 mod audit;
 mod catalog;
 mod change;
+mod cherry_pick;
 pub mod contract;
 pub mod demo;
 mod doctor;
@@ -130,6 +131,8 @@ enum Verb {
     Rollback(refs::Rollback),
     /// Make any snapshot that is kept the current one.
     SetCurrent(refs::SetCurrent),
+    /// Add what a snapshot elsewhere added, on a branch or rolled back, to what readers see.
+    CherryPick(cherry_pick::CherryPick),
     /// Make, drop, list branches, or move them forward.
     #[command(subcommand)]
     Branch(refs::Branch),
@@ -255,6 +258,7 @@ impl Lakectl {
             Verb::RemoveOrphans(verb) => verb.run(&place.source()?, place.output),
             Verb::Rollback(verb) => verb.run(&place.source()?, place.output),
             Verb::SetCurrent(verb) => verb.run(&place.source()?, place.output),
+            Verb::CherryPick(verb) => verb.run(&place.source()?, place.output),
             Verb::Branch(verb) => verb.run(&place.source()?, place.output),
             Verb::Tag(verb) => verb.run(&place.source()?, place.output),
             Verb::Ingest(verb) => verb.run(&place.source()?, place.output),
@@ -297,6 +301,7 @@ mod tests {
             "remove-orphans n.t --older-than 1h --force --dry-run",
             "rollback n.t --to 7",
             "set-current n.t 7",
+            "cherry-pick n.t 7 --dry-run",
             "branch create n.t b --min-snapshots 2",
             "tag create n.t v --at 7 --keep 90d",
             "ingest n.t f --wait",

@@ -1,7 +1,7 @@
 //! Upkeep of the lake's tables: `POST /maintain/{namespace}/{table}/…`, and the thread that unlinks what is due.
 //!
-//! `lakectl` plans and commits most changes by itself, through the catalog. What removes files is done here: it writes
-//! the deletion ledger, which is in the catalog's database, and it must know what this daemon has under way. A body is the
+//! `lakectl` plans and commits most changes by itself, through the catalog. What writes or removes files is done here: it
+//! needs the deletion ledger, which is in the catalog's database, and must know what this daemon has under way. A body is the
 //! verb's request as JSON, `dry-run` among its fields; the answer is its report. The namespace's levels are joined by
 //! U+001F, as in the catalog's paths.
 
@@ -23,13 +23,14 @@ use super::lake::Lake;
 use super::lane::Stop;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::http::Problem;
-use crate::maintain::{expire, ledger, orphans};
+use crate::maintain::{cherry_pick, expire, ledger, orphans};
 
 /// How long the thread sleeps at most: what other processes owe is seen after that.
 const SLEEP: Duration = Duration::from_secs(10);
 
 /// What each route needs.
-pub const RULES: [Rule; 2] = [
+pub const RULES: [Rule; 3] = [
+    ("POST", "/maintain/{namespace}/{table}/cherry-pick", Needs::Within(Role::Writer)),
     ("POST", "/maintain/{namespace}/{table}/expire", Needs::Within(Role::Writer)),
     ("POST", "/maintain/{namespace}/{table}/remove-orphans", Needs::Within(Role::Writer)),
 ];
@@ -37,6 +38,7 @@ pub const RULES: [Rule; 2] = [
 /// The routes.
 pub fn router(lake: Arc<Lake>) -> Router {
     Router::new()
+        .route("/maintain/{namespace}/{table}/cherry-pick", post(pick))
         .route("/maintain/{namespace}/{table}/expire", post(expire_table))
         .route("/maintain/{namespace}/{table}/remove-orphans", post(remove_orphans))
         .with_state(lake)
@@ -46,6 +48,10 @@ type At = Path<(String, String)>;
 
 async fn expire_table(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
     run(at, body, move |ident, request| expire::expire(lake.catalog(), ident, &request)).await
+}
+
+async fn pick(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
+    run(at, body, move |ident, request| cherry_pick::cherry_pick(lake.catalog(), ident, &request)).await
 }
 
 async fn remove_orphans(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {

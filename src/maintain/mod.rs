@@ -3,6 +3,7 @@
 //! A plan is a pure function of a table's metadata: what it would do, with figures, and the [`Edit`] that does it. Who
 //! runs it (`lakectl`, a schedule) resolves the table, shows the plan, commits the edit, and plans anew on a conflict.
 
+pub mod cherry_pick;
 mod edit;
 pub mod expire;
 pub mod health;

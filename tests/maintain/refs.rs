@@ -72,6 +72,28 @@ fn a_rollback_under_a_producer_takes_out_whole_bodies_and_no_others() {
 }
 
 #[test]
+fn a_body_that_was_rolled_back_is_picked_again_and_only_once() {
+    let mut lake = Lake::new();
+    (0..4).for_each(|n| lake.send(n..n + 1));
+    let all = snapshots(&lake);
+    lake.lakectl(&["rollback", TABLE, "--to", &all[0]]);
+    let dry = lake.json(&["cherry-pick", TABLE, &all[2], "--dry-run"]);
+    assert_eq!((&dry["rows"], &dry["fast-forward"]), (&BODY.into(), &false.into()));
+    assert_eq!(lake.numbers(), bodies([0]), "a dry run does nothing");
+    lake.lakectl(&["cherry-pick", TABLE, &all[2]]);
+    assert_eq!(lake.numbers(), bodies([0, 2]));
+    lake.send(4..5);
+    // Without a daemon, too.
+    lake.stop();
+    lake.lakectl(&["cherry-pick", TABLE, &all[3]]);
+    assert_eq!(lake.numbers(), bodies([0, 2, 3, 4]));
+    for (id, said) in [(all[2].as_str(), "picked already"), (&all[0], "shown already"), ("7", "not in the table")] {
+        lake.refuses(&["cherry-pick", TABLE, id], said);
+    }
+    assert_eq!(lake.json(&["doctor", "--deep", "--stopped"])["violations"], serde_json::json!([]));
+}
+
+#[test]
 fn branches_and_tags_are_made_moved_and_dropped() {
     let lake = Lake::new();
     lake.send(0..1);
