@@ -31,7 +31,7 @@ pub struct Target {
     /// The table, as namespace.table.
     table: String,
     /// Print what would be done, and do nothing.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub dry_run: bool,
 }
 

@@ -22,6 +22,7 @@ mod quarantine;
 mod query;
 mod refs;
 pub mod sample;
+mod schema;
 mod table;
 mod token;
 
@@ -118,6 +119,11 @@ enum Verb {
     /// Give a table another partition spec, from now on; what is there keeps its own.
     #[command(after_help = "Example:\n  lakectl evolve-partition glucose.cgm_readings \"country, day(timestamp)\"")]
     EvolvePartition(evolve::EvolvePartition),
+    /// Add, drop, rename, widen, move, describe a column, or say whether it may be null; no file is rewritten.
+    #[command(
+        after_help = "Examples:\n  lakectl evolve-schema broker.trades add fee \"decimal(18, 4)\" --after price --doc \"In the trade's currency.\"\n  lakectl evolve-schema broker.trades rename venue exchange --dry-run"
+    )]
+    EvolveSchema(schema::EvolveSchema),
     /// Take old snapshots out of a table, by its properties or as said; their files are unlinked after a grace period.
     #[command(
         after_help = "Example:\n  lakectl expire glucose.cgm_readings --older-than 5d --retain-last 10 --dry-run"
@@ -254,6 +260,7 @@ impl Lakectl {
             Verb::Refs(verb) => verb.refs(&place.source()?, place.output),
             Verb::Explain(verb) => verb.run(&place.source()?, place.output),
             Verb::EvolvePartition(verb) => verb.run(&place.source()?, place.output),
+            Verb::EvolveSchema(verb) => verb.run(&place.source()?, place.output),
             Verb::Expire(verb) => verb.run(&place.source()?, place.output),
             Verb::RemoveOrphans(verb) => verb.run(&place.source()?, place.output),
             Verb::Rollback(verb) => verb.run(&place.source()?, place.output),
@@ -299,6 +306,8 @@ mod tests {
             "expire n.t --older-than 5d --retain-last 3 --grace 0s --dry-run",
             "expire n.t --snapshot 1 --snapshot 2",
             "remove-orphans n.t --older-than 1h --force --dry-run",
+            "evolve-schema n.t add a.b list<int> --required --default 5 --after c --doc d --dry-run",
+            "evolve-schema n.t --schemas d reorder a --first",
             "rollback n.t --to 7",
             "set-current n.t 7",
             "cherry-pick n.t 7 --dry-run",

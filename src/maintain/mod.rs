@@ -18,5 +18,6 @@ pub mod reach;
 pub mod refs;
 pub mod retention;
 pub mod rollback;
+pub mod schema;
 
 pub use edit::Edit;

@@ -7,6 +7,7 @@ mod expire;
 mod inspect;
 mod orphans;
 mod refs;
+mod schema;
 
 use std::path::PathBuf;
 use std::process::Command;
