@@ -47,9 +47,11 @@ bench-catalog: duckdb ## Measure the catalog, and the reference server beside it
 fuzz: ## A million wrong request bodies against the catalog: no 500, no panic. FUZZ_FIRST, FUZZ_CASES choose others.
 	$(CARGO) test --release -p laked-catalog --lib --features simulation $(flags) at_length -- --ignored --nocapture
 
-bench-tables: duckdb ## Measure maintenance: expiry. Prints what tests/bench/results/ holds.
-	$(CARGO) build --release $(flags) --example expire_cost
+bench-tables: duckdb ## Measure maintenance: expiry, compaction, manifests. Prints what tests/bench/results/ holds.
+	$(CARGO) build --release $(flags) --bin lakectl --example expire_cost --example compact_cost --example plan_cost
 	@target/release/examples/expire_cost
+	@target/release/examples/compact_cost target/release/lakectl
+	@target/release/examples/plan_cost
 
 readers: build venv ## Trino, Spark, PyIceberg and DuckDB on one lake. Needs Maven, Java 17 and Java 22 or newer.
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-readers.txt

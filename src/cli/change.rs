@@ -107,6 +107,10 @@ pub enum Place<'a> {
     Lake {
         /// Its catalog.
         catalog: Catalog,
+        /// Its storage.
+        store: Store,
+        /// What commits files to it.
+        committer: Committer,
         /// Held so long.
         _lock: Box<dyn DiskLock>,
     },
@@ -155,6 +159,7 @@ fn open_lake<'a>(folder: &Path) -> Result<Place<'a>> {
     let database = Database::File(folder.join("catalog.db"));
     let settings = Settings { database, warehouse: location_of(&folder.join("warehouse"))? };
     let catalog = Catalog::open(settings, store.clone())?;
-    Committer::new(catalog.clone(), store, folder.join("intents"))?.recover()?;
-    Ok(Place::Lake { catalog, _lock: lock })
+    let committer = Committer::new(catalog.clone(), store.clone(), folder.join("intents"))?;
+    committer.recover()?;
+    Ok(Place::Lake { catalog, store, committer, _lock: lock })
 }

@@ -7,6 +7,7 @@ mod audit;
 mod catalog;
 mod change;
 mod cherry_pick;
+mod compact;
 pub mod contract;
 pub mod demo;
 mod doctor;
@@ -21,6 +22,7 @@ mod output;
 mod quarantine;
 mod query;
 mod refs;
+mod rewrite_manifests;
 pub mod sample;
 mod schema;
 mod table;
@@ -145,6 +147,11 @@ enum Verb {
     /// Make, drop, list tags.
     #[command(subcommand)]
     Tag(refs::Tag),
+    /// Write small files anew as large ones, in the table's order, and work deletes in.
+    #[command(after_help = "Example:\n  lakectl compact glucose.cgm_readings --where \"country = 'TW'\" --dry-run")]
+    Compact(compact::Compact),
+    /// List a table's files anew, partition by partition, so that queries read few of the lists.
+    RewriteManifests(rewrite_manifests::RewriteManifests),
     /// Send files, or standard input (`-`), into a table.
     #[command(
         after_help = "Examples:\n  lakectl ingest glucose.cgm_readings readings.ndjson.zst\n  producer | lakectl ingest glucose.cgm_readings - --format csv"
@@ -268,6 +275,8 @@ impl Lakectl {
             Verb::CherryPick(verb) => verb.run(&place.source()?, place.output),
             Verb::Branch(verb) => verb.run(&place.source()?, place.output),
             Verb::Tag(verb) => verb.run(&place.source()?, place.output),
+            Verb::Compact(verb) => verb.run(&place.source()?, place.output),
+            Verb::RewriteManifests(verb) => verb.run(&place.source()?, place.output),
             Verb::Ingest(verb) => verb.run(&place.source()?, place.output),
             Verb::Quarantine(verb) => verb.run(&place.source()?, place.output),
             Verb::Sample(verb) => verb.run(),
@@ -313,6 +322,8 @@ mod tests {
             "cherry-pick n.t 7 --dry-run",
             "branch create n.t b --min-snapshots 2",
             "tag create n.t v --at 7 --keep 90d",
+            "compact n.t --where a=1 --max-bytes 1GiB --min-inputs 5 --order none --dry-run",
+            "rewrite-manifests n.t --dry-run",
             "ingest n.t f --wait",
             "quarantine list",
             "quarantine replay n.t --dry-run",

@@ -101,6 +101,13 @@ impl std::fmt::Debug for Committer {
     }
 }
 
+impl Inner {
+    /// Lets the calling thread wait before another try.
+    pub fn pause(&self, time: Duration) {
+        (self.wait)(time);
+    }
+}
+
 /// A commit on its way: what stays the same over its attempts.
 struct Running<'a> {
     commit: Uuid,

@@ -20,7 +20,7 @@ use iceberg::spec::{
     TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use laked_catalog::Table;
-use laked_catalog::store::Store;
+use laked_catalog::store::{Store, kind_of};
 
 use crate::error::{Error, Kind, Result};
 
@@ -103,7 +103,10 @@ pub(crate) fn read_list(store: &Store, location: &str, version: FormatVersion) -
 /// Reads a manifest; its entries inherit from the list.
 pub(crate) fn read_manifest(store: &Store, manifest: &ManifestFile) -> Result<Manifest> {
     let read = block_on(manifest.load_manifest(&store.file_io()));
-    read.map_err(|error| avro(error).with("location", &manifest.manifest_path))
+    read.map_err(|error| {
+        let message = "a manifest cannot be read";
+        Error::new(kind_of(&error), message).with("location", &manifest.manifest_path).because(error)
+    })
 }
 
 /// An encoded file, not yet staged.
@@ -129,7 +132,7 @@ pub(super) fn of_new<'a>(
     target: &Target<'_>,
     files: impl Iterator<Item = &'a DataFile>,
 ) -> Result<(ManifestFile, Encoded)> {
-    encode(target, |writer| {
+    encode(target, ManifestContentType::Data, |writer| {
         for file in files {
             writer.add_file(file.clone(), UNASSIGNED_SEQUENCE_NUMBER)?;
         }
@@ -139,19 +142,57 @@ pub(super) fn of_new<'a>(
 
 /// A manifest of entries that are in the table already.
 pub(super) fn of_old(target: &Target<'_>, entries: &[ManifestEntry]) -> Result<(ManifestFile, Encoded)> {
-    encode(target, |writer| {
-        for entry in entries {
-            let (Some(snapshot), Some(sequence)) = (entry.snapshot_id, entry.sequence_number) else {
-                return Err(iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "an entry that inherited nothing"));
-            };
-            writer.add_existing_file(entry.data_file.clone(), snapshot, sequence, entry.file_sequence_number)?;
+    encode(target, ManifestContentType::Data, |writer| keep(writer, entries))
+}
+
+/// A manifest of new files whose rows are as old as `data_sequence`.
+pub(super) fn of_rewritten<'a>(
+    target: &Target<'_>,
+    data_sequence: i64,
+    files: impl Iterator<Item = &'a DataFile>,
+) -> Result<(ManifestFile, Encoded)> {
+    encode(target, ManifestContentType::Data, |writer| {
+        for file in files {
+            writer.add_file(file.clone(), data_sequence)?;
         }
         Ok(())
     })
 }
 
+/// A manifest in the place of another: what stays of it, and what is removed with this snapshot.
+pub(super) fn without(
+    target: &Target<'_>,
+    content: ManifestContentType,
+    kept: &[ManifestEntry],
+    removed: &[ManifestEntry],
+) -> Result<(ManifestFile, Encoded)> {
+    encode(target, content, |writer| {
+        keep(writer, kept)?;
+        for entry in removed {
+            let (_, sequence) = inherited(entry)?;
+            writer.add_delete_file(entry.data_file.clone(), sequence, entry.file_sequence_number)?;
+        }
+        Ok(())
+    })
+}
+
+fn keep(writer: &mut iceberg::spec::ManifestWriter, entries: &[ManifestEntry]) -> iceberg::Result<()> {
+    for entry in entries {
+        let (snapshot, sequence) = inherited(entry)?;
+        writer.add_existing_file(entry.data_file.clone(), snapshot, sequence, entry.file_sequence_number)?;
+    }
+    Ok(())
+}
+
+/// The snapshot and the sequence number that an entry has or inherited.
+fn inherited(entry: &ManifestEntry) -> iceberg::Result<(i64, i64)> {
+    let nothing = || iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "an entry that inherited nothing");
+    entry.snapshot_id.zip(entry.sequence_number).ok_or_else(nothing)
+}
+
 fn encode(
     target: &Target<'_>,
+    content: ManifestContentType,
     fill: impl FnOnce(&mut iceberg::spec::ManifestWriter) -> iceberg::Result<()>,
 ) -> Result<(ManifestFile, Encoded)> {
     let io = FileIO::new_with_memory();
@@ -159,10 +200,12 @@ fn encode(
         let output = io.new_output(&target.location)?;
         let spec = target.spec.as_ref().clone();
         let builder = ManifestWriterBuilder::new(output, Some(target.snapshot_id), target.schema.clone(), spec);
-        let mut writer = match target.version {
-            FormatVersion::V1 => builder.build_v1(),
-            FormatVersion::V2 => builder.build_v2_data(),
-            FormatVersion::V3 => builder.build_v3_data(),
+        let mut writer = match (target.version, content) {
+            (FormatVersion::V1, _) => builder.build_v1(),
+            (FormatVersion::V2, ManifestContentType::Data) => builder.build_v2_data(),
+            (FormatVersion::V2, ManifestContentType::Deletes) => builder.build_v2_deletes(),
+            (FormatVersion::V3, ManifestContentType::Data) => builder.build_v3_data(),
+            (FormatVersion::V3, ManifestContentType::Deletes) => builder.build_v3_deletes(),
         };
         fill(&mut writer)?;
         let manifest = block_on(writer.write_manifest_file())?;

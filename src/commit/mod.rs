@@ -28,6 +28,7 @@ mod manifests;
 mod marks;
 mod plan;
 mod recover;
+pub mod replace;
 mod retry;
 mod snapshot;
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub(super) fn fits(metadata: &TableMetadata, schema_id: i32, spec_id: i32) -> Re
 }
 
 /// Where a commit's metadata files go.
-fn folder(metadata: &TableMetadata) -> String {
+pub(super) fn folder(metadata: &TableMetadata) -> String {
     match metadata.properties().get("write.metadata.path") {
         Some(path) => path.trim_end_matches('/').to_string(),
         None => format!("{}/metadata", metadata.location().trim_end_matches('/')),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use iceberg::spec::{DataFile, Operation, Snapshot, Struct, Summary, TableMetadata};
+use iceberg::spec::{DataContentType, DataFile, Operation, Snapshot, Struct, Summary, TableMetadata};
 use uuid::Uuid;
 
 use crate::flow::Committed;
@@ -69,6 +69,79 @@ pub(super) fn summary(parent: Option<&Snapshot>, added: Added, own: &[(String, S
     fields.insert("engine-version".into(), env!("CARGO_PKG_VERSION").into());
     totals(parent, added, &mut fields);
     Summary { operation: Operation::Append, additional_properties: fields }
+}
+
+/// What a replacement adds and removes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Balance {
+    added: [u64; 3],
+    removed: [u64; 3],
+    /// Delete files, positions and keys that are removed.
+    deletes: [u64; 3],
+    partitions: HashSet<Struct>,
+}
+
+impl Balance {
+    /// A data file comes.
+    pub fn adds(&mut self, file: &DataFile) {
+        count(&mut self.added, [1, file.record_count(), file.file_size_in_bytes()]);
+    }
+
+    /// A data or delete file goes.
+    pub fn removes(&mut self, file: &DataFile) {
+        match file.content_type() {
+            DataContentType::Data => count(&mut self.removed, [1, file.record_count(), file.file_size_in_bytes()]),
+            DataContentType::PositionDeletes => {
+                count(&mut self.deletes, [1, file.record_count(), 0]);
+                self.removed[2] += file.file_size_in_bytes();
+            }
+            DataContentType::EqualityDeletes => {
+                count(&mut self.deletes, [1, 0, file.record_count()]);
+                self.removed[2] += file.file_size_in_bytes();
+            }
+        }
+        self.partitions.insert(file.partition().clone());
+    }
+}
+
+fn count(sums: &mut [u64; 3], more: [u64; 3]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+}
+
+/// The summary of a replacement.
+pub(super) fn replaced(parent: Option<&Snapshot>, balance: &Balance, own: &[(String, String)]) -> Summary {
+    let mut fields: HashMap<String, String> = own.iter().cloned().collect();
+    let Balance { added, removed, deletes, partitions } = balance;
+    let said = [
+        ("added-data-files", added[0]),
+        ("added-records", added[1]),
+        ("added-files-size", added[2]),
+        ("deleted-data-files", removed[0]),
+        ("deleted-records", removed[1]),
+        ("removed-files-size", removed[2]),
+        ("removed-delete-files", deletes[0]),
+        ("removed-position-deletes", deletes[1]),
+        ("removed-equality-deletes", deletes[2]),
+    ];
+    fields.extend(said.iter().filter(|(_, sum)| *sum > 0).map(|(name, sum)| ((*name).to_string(), sum.to_string())));
+    fields.insert("changed-partition-count".into(), partitions.len().to_string());
+    fields.insert("engine-name".into(), "laked".into());
+    fields.insert("engine-version".into(), env!("CARGO_PKG_VERSION").into());
+    let totals = [
+        ("total-data-files", added[0], removed[0]),
+        ("total-records", added[1], removed[1]),
+        ("total-files-size", added[2], removed[2]),
+        ("total-delete-files", 0, deletes[0]),
+        ("total-position-deletes", 0, deletes[1]),
+        ("total-equality-deletes", 0, deletes[2]),
+    ];
+    for (name, more, less) in totals {
+        let before = parent.and_then(|parent| parent.summary().additional_properties.get(name)?.parse::<u64>().ok());
+        if let Some(total) = before.and_then(|before| (before + more).checked_sub(less)) {
+            fields.insert(name.into(), total.to_string());
+        }
+    }
+    Summary { operation: Operation::Replace, additional_properties: fields }
 }
 
 /// A snapshot id from a UUID's bits, as Java makes them; never negative, never one the table has.

@@ -83,6 +83,15 @@ impl std::str::FromStr for Age {
     }
 }
 
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let wanted = || format!("'{text}' is no size; write \"512KiB\", \"256MiB\" or \"4GiB\"");
+        parse(text, &SIZES).map(Size).ok_or_else(wanted)
+    }
+}
+
 impl Serialize for Age {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -105,8 +114,7 @@ impl<'de> Deserialize<'de> for Age {
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wanted = || D::Error::custom(format!("'{text}' is no size; write \"512KiB\", \"256MiB\" or \"4GiB\""));
-        parse(&text, &SIZES).map(Size).ok_or_else(wanted)
+        text.parse().map_err(D::Error::custom)
     }
 }
 

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use iceberg::TableIdent;
 use laked_catalog::store::{DiskLock, Store, location_of};
 use laked_catalog::system::System;
 use laked_catalog::{Catalog, Database, State};
 
+use super::compaction::{Manner, Stepped, step};
 use super::guard::Rules;
 use super::lane::{Feed, Lane, Pace, Stop, Worker};
 use super::pending::Stages;
@@ -265,6 +267,16 @@ impl Lake {
     /// The files of commits that are under way, or of unknown outcome.
     pub fn in_flight(&self) -> Vec<String> {
         self.committer.pending().into_iter().flat_map(|intent| intent.files).collect()
+    }
+
+    /// Takes one step of a table's compaction.
+    ///
+    /// # Errors
+    /// `NotFound`; those of [`step`].
+    pub fn compact(&self, ident: &TableIdent, manner: &Manner) -> Result<Stepped> {
+        let table = self.catalog.load(ident)?;
+        let commit = |replacement| self.committer.replace(replacement);
+        step(self.catalog.store(), (ident, &table.metadata), manner, &commit, &|_, _| {})
     }
 
     /// A table's doors, by `ns.table`.

@@ -7,6 +7,8 @@
 //! state contradicts itself halts, alone, and `/health` says so. Nothing is kept between the tries but the mark, so a
 //! retry, a restart and a crash are one code path.
 
+pub mod clustering;
+pub mod compaction;
 mod exposure;
 mod feed_files;
 mod feed_parts;

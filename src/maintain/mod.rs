@@ -4,6 +4,7 @@
 //! runs it (`lakectl`, a schedule) resolves the table, shows the plan, commits the edit, and plans anew on a conflict.
 
 pub mod cherry_pick;
+pub mod compact;
 mod edit;
 pub mod expire;
 pub mod health;
@@ -12,6 +13,7 @@ mod histories;
 pub mod history;
 pub mod invariants;
 pub mod ledger;
+pub mod manifests;
 pub mod orphans;
 pub mod partition;
 pub mod reach;

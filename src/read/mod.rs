@@ -15,7 +15,7 @@ mod pushdown;
 pub mod relation;
 pub mod remote;
 pub mod source;
-mod vectors;
+pub mod vectors;
 
 pub use laked_catalog::plan::{self, Plan, PlannedFile, Predicate};
 pub use parse::parse_where;

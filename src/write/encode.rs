@@ -22,9 +22,13 @@ use iceberg::spec::{PrimitiveType, Schema};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Encoding, LogicalType, Type as PhysicalType};
+use parquet::bloom_filter::Sbbf;
+use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{RowGroupMetaData, RowGroupMetaDataPtr};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData, RowGroupMetaDataPtr};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::ChunkReader;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 
@@ -118,15 +122,28 @@ fn parquet_error(error: ParquetError) -> Error {
 pub(super) struct FileEncoder<W: Write + Send> {
     shape: Arc<Shape>,
     writer: SerializedFileWriter<W>,
-    nans: Vec<u64>,
+    nans: Vec<Option<u64>>,
+    rows: u64,
+    /// Bytes of the last row group.
+    last: u64,
 }
 
 /// What the footer of a finished file says, and the counts it does not have.
 pub(super) struct Finished<W> {
     pub out: W,
     pub row_groups: Vec<RowGroupMetaDataPtr>,
-    /// For each leaf.
-    pub nans: Vec<u64>,
+    /// For each leaf, where they are known.
+    pub nans: Vec<Option<u64>>,
+}
+
+/// A row group of another file, to be taken over as it is.
+pub(super) struct Foreign<'a, R: ChunkReader> {
+    pub reader: &'a R,
+    /// Of the whole file, with its page index if it has one.
+    pub metadata: &'a ParquetMetaData,
+    pub number: usize,
+    /// For each leaf, where they are known.
+    pub nans: Vec<Option<u64>>,
 }
 
 impl<W: Write + Send> FileEncoder<W> {
@@ -134,7 +151,7 @@ impl<W: Write + Send> FileEncoder<W> {
         let properties = WriterProperties::builder().set_created_by("laked".to_owned()).build();
         let root = shape.schema.root_schema_ptr();
         let writer = SerializedFileWriter::new(out, root, Arc::new(properties)).map_err(parquet_error)?;
-        Ok(Self { nans: vec![0; shape.roots.len()], shape, writer })
+        Ok(Self { nans: vec![Some(0); shape.roots.len()], shape, writer, rows: 0, last: 0 })
     }
 
     /// Bytes written so far.
@@ -142,8 +159,46 @@ impl<W: Write + Send> FileEncoder<W> {
         self.writer.bytes_written() as u64
     }
 
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Bytes of the last row group.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Takes a row group over without decoding it: its columns' bytes, statistics and page indexes.
+    pub fn copy<R: ChunkReader>(&mut self, from: &Foreign<'_, R>) -> Result<()> {
+        let (begin, group) = (self.bytes(), from.metadata.row_group(from.number));
+        let columns = from.metadata.column_index().and_then(|index| index.get(from.number));
+        let offsets = from.metadata.offset_index().and_then(|index| index.get(from.number));
+        let mut row_group = self.writer.next_row_group().map_err(parquet_error)?;
+        for (leaf, chunk) in group.columns().iter().enumerate() {
+            let column_index = columns.and_then(|of| of.get(leaf)).filter(|i| !matches!(i, ColumnIndexMetaData::NONE));
+            let close = ColumnCloseResult {
+                bytes_written: chunk.compressed_size().unsigned_abs(),
+                rows_written: group.num_rows().unsigned_abs(),
+                metadata: chunk.clone(),
+                bloom_filter: Sbbf::read_from_column_chunk(chunk, from.reader).map_err(parquet_error)?,
+                column_index: column_index.cloned(),
+                offset_index: offsets.and_then(|of| of.get(leaf)).cloned(),
+            };
+            row_group.append_column(from.reader, close).map_err(parquet_error)?;
+        }
+        row_group.close().map_err(parquet_error)?;
+        for (known, more) in self.nans.iter_mut().zip(&from.nans) {
+            *known = known.zip(*more).map(|(known, more)| known + more);
+        }
+        self.rows += group.num_rows().unsigned_abs();
+        self.last = self.bytes() - begin;
+        Ok(())
+    }
+
     /// Writes the rows of `slices`, in order, as one row group.
     pub fn row_group(&mut self, slices: &[RecordBatch]) -> Result<()> {
+        let begin = self.bytes();
         let properties = Arc::new(self.shape.properties(slices));
         let root = self.shape.schema.root_schema_ptr();
         // Encodings change from row group to row group, but the factory takes them from a file: give it one to nowhere.
@@ -162,7 +217,7 @@ impl<W: Write + Send> FileEncoder<W> {
                 for (writer, values) in writers.iter_mut().zip(&values) {
                     writer.write(values).map_err(parquet_error)?;
                 }
-                self.nans[leaf] += nans(slice.column(i));
+                self.nans[leaf] = self.nans[leaf].map(|known| known + nans(slice.column(i)));
             }
             for writer in writers {
                 let chunk = writer.close().map_err(parquet_error)?;
@@ -171,6 +226,8 @@ impl<W: Write + Send> FileEncoder<W> {
             leaf += leaves;
         }
         row_group.close().map_err(parquet_error)?;
+        self.rows += slices.iter().map(|slice| slice.num_rows() as u64).sum::<u64>();
+        self.last = self.bytes() - begin;
         Ok(())
     }
 

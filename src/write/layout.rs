@@ -9,7 +9,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef as ArrowSchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
-    NullOrder, PartitionSpecRef, PrimitiveType, Schema, SchemaRef, SortDirection, SortOrder, TableMetadata, Transform,
+    FormatVersion, NestedField, NullOrder, PartitionSpecRef, PrimitiveType, Schema, SchemaRef, SortDirection,
+    SortOrder, Struct, TableMetadata, Transform,
 };
 
 use parquet::schema::types::SchemaDescPtr;
@@ -75,14 +76,51 @@ impl Layout {
     /// column or a transform this version does not know.
     pub fn of(metadata: &TableMetadata) -> Result<Self> {
         let schema = metadata.current_schema().clone();
+        let spec = metadata.default_partition_spec().clone();
+        let partition = partition_columns(&spec, &schema)?;
+        let order = order_columns(metadata.default_sort_order(), &schema)?;
+        Self::with(metadata, schema, (spec, partition), order)
+    }
+
+    /// The layout for rows that are in the table's files already: the current schema, with the columns of row lineage
+    /// where the format has them; the partition spec `spec_id`; in the table's order if `sorted`.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is no such spec; as [`Layout::of`].
+    pub fn rewriting(metadata: &TableMetadata, spec_id: i32, sorted: bool) -> Result<Self> {
+        let gone = || Error::new(Kind::Corrupt, "a file's partition spec is not in the table").with("spec", spec_id);
+        let spec = metadata.partition_spec_by_id(spec_id).ok_or_else(gone)?.clone();
+        let schema = match metadata.format_version() {
+            FormatVersion::V3 => Arc::new(with_lineage(metadata.current_schema())?),
+            _ => metadata.current_schema().clone(),
+        };
+        let partition =
+            spec.fields().iter().map(|field| older_column(metadata, &schema, field)).collect::<Result<_>>()?;
+        let order = match sorted {
+            true => order_columns(metadata.default_sort_order(), &schema)?,
+            false => Vec::new(),
+        };
+        let mut layout = Self::with(metadata, schema, (spec, partition), order)?;
+        if let Some(inner) = Arc::get_mut(&mut layout.inner) {
+            inner.settings.metrics.retain(|id, _| LINEAGE.iter().all(|(own, _)| own != id));
+        }
+        Ok(layout)
+    }
+
+    fn with(
+        metadata: &TableMetadata,
+        schema: SchemaRef,
+        (spec, partition): (PartitionSpecRef, Vec<PartitionColumn>),
+        order: Vec<OrderColumn>,
+    ) -> Result<Self> {
         let arrow = schema_to_arrow_schema(&schema).map_err(|e| {
             Error::new(Kind::Invalid, "the table's schema has a type that cannot be written").because(e)
         })?;
         let parquet = encode::parquet_schema(&arrow, &schema)?;
-        let spec = metadata.default_partition_spec().clone();
-        let partition = partition_columns(&spec, &schema)?;
-        let order = order_columns(metadata.default_sort_order(), &schema)?;
-        let order_id = i32::try_from(metadata.default_sort_order().order_id).unwrap_or_default();
+        let order_id = match order.is_empty() {
+            true => 0,
+            false => i32::try_from(metadata.default_sort_order().order_id).unwrap_or_default(),
+        };
         let settings = Settings::of(metadata, &schema)?;
         let names = arrow.fields().iter().enumerate().map(|(i, f)| (f.name().clone(), i)).collect();
         let data_location = path::data_location(metadata);
@@ -108,6 +146,62 @@ impl Layout {
     pub fn schema(&self) -> &SchemaRef {
         &self.inner.schema
     }
+
+    /// The same in Arrow.
+    pub fn arrow(&self) -> &ArrowSchemaRef {
+        &self.inner.arrow
+    }
+
+    /// The id of the order that rows are put in; 0 for none.
+    pub fn order_id(&self) -> i32 {
+        self.inner.order_id
+    }
+
+    /// Whether rows are put in an order.
+    pub fn is_sorted(&self) -> bool {
+        !self.inner.order.is_empty()
+    }
+
+    /// The size at which a file is closed, in bytes.
+    pub fn target_file_size(&self) -> u64 {
+        self.inner.settings.target_file_size
+    }
+
+    /// Where a partition's files go, below the data: `country=TW/day=2025-01-31/`.
+    pub fn partition_path(&self, value: &Struct) -> String {
+        path::partition_path(&self.inner.partition, value)
+    }
+}
+
+/// The columns of row lineage (specification, "Row Lineage"): reserved field ids and names.
+pub const LINEAGE: [(i32, &str); 2] = [(2_147_483_540, "_row_id"), (2_147_483_539, "_last_updated_sequence_number")];
+
+fn with_lineage(schema: &Schema) -> Result<Schema> {
+    let column = |(id, name): &(i32, &str)| {
+        NestedField::optional(*id, *name, iceberg::spec::Type::Primitive(PrimitiveType::Long)).into()
+    };
+    let fields = schema.as_struct().fields().iter().cloned().chain(LINEAGE.iter().map(column));
+    Schema::builder().with_schema_id(schema.schema_id()).with_fields(fields).build().map_err(|error| {
+        Error::new(Kind::Invalid, "the columns of row lineage have no place in the table's schema").because(error)
+    })
+}
+
+/// A partition field of any spec: its column may be gone, or lie within another.
+fn older_column(
+    metadata: &TableMetadata,
+    schema: &Schema,
+    field: &iceberg::spec::PartitionField,
+) -> Result<PartitionColumn> {
+    let gone = || Error::new(Kind::Corrupt, "a partition field's column is in no schema").with("field", &field.name);
+    let mut schemas = std::iter::once(metadata.current_schema()).chain(metadata.schemas_iter());
+    let source = schemas.find_map(|schema| schema.field_by_id(field.source_id)).ok_or_else(gone)?;
+    let result = field.transform.result_type(&source.field_type).map_err(|error| gone().because(error))?;
+    Ok(PartitionColumn {
+        column: schema.as_struct().fields().iter().position(|f| f.id == field.source_id).unwrap_or(usize::MAX),
+        transform: field.transform,
+        name: field.name.clone(),
+        result: result.as_primitive_type().cloned().unwrap_or(PrimitiveType::Int),
+    })
 }
 
 fn column_of(schema: &Schema, id: i32, what: &'static str) -> Result<usize> {

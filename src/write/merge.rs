@@ -19,13 +19,28 @@ use crate::error::Result;
 
 /// Rows in order, block by block.
 pub(super) enum Source {
-    Spilled { run: Run, file: Arc<dyn DiskRead>, next: usize },
+    Spilled {
+        run: Run,
+        file: Arc<dyn DiskRead>,
+        next: usize,
+    },
     Memory(Ordered),
+    /// Rows that come from elsewhere, in order.
+    Stream(Stream),
 }
+
+/// Gives batches until there are no more.
+pub type Stream = Box<dyn FnMut() -> Result<Option<RecordBatch>> + Send>;
 
 impl Source {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         match self {
+            Source::Stream(next) => loop {
+                match next()? {
+                    Some(batch) if batch.num_rows() == 0 => {}
+                    other => return Ok(other),
+                }
+            },
             Source::Memory(ordered) => ordered.next(BLOCK_ROWS),
             Source::Spilled { run, next, .. } if *next == run.blocks() => Ok(None),
             Source::Spilled { run, file, next } => {

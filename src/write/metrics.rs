@@ -25,7 +25,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub fn of(shape: &Shape, row_groups: &[RowGroupMetaDataPtr], nans: &[u64]) -> Self {
+    pub fn of(shape: &Shape, row_groups: &[RowGroupMetaDataPtr], nans: &[Option<u64>]) -> Self {
         let mut metrics = Metrics::default();
         for (leaf, &nans) in nans.iter().enumerate() {
             if let Some(id) = shape.field_id(leaf) {
@@ -36,7 +36,7 @@ impl Metrics {
         metrics
     }
 
-    fn column(&mut self, shape: &Shape, leaf: usize, id: i32, chunks: &[&ColumnChunkMetaData], nans: u64) {
+    fn column(&mut self, shape: &Shape, leaf: usize, id: i32, chunks: &[&ColumnChunkMetaData], nans: Option<u64>) {
         self.column_sizes.insert(id, chunks.iter().map(|chunk| chunk.compressed_size().unsigned_abs()).sum());
         let inner = &shape.layout.inner;
         let mode = inner.settings.metrics(id);
@@ -54,7 +54,7 @@ impl Metrics {
         }
         let top_level = shape.schema.column(leaf).path().parts().len() == 1;
         if matches!(kind, PrimitiveType::Float | PrimitiveType::Double) && top_level {
-            self.nan_counts.insert(id, nans);
+            self.nan_counts.extend(nans.map(|nans| (id, nans)));
         }
         if mode != MetricsMode::Counts {
             self.bounds(id, kind, mode, chunks);

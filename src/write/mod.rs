@@ -28,6 +28,7 @@ mod merge;
 mod metrics;
 mod partition;
 mod path;
+mod rewrite;
 mod route;
 mod settings;
 mod sink;
@@ -45,7 +46,9 @@ use iceberg::spec::Struct;
 use laked_catalog::store::{DiskRead, Store};
 use laked_catalog::system::System;
 
-pub use layout::Layout;
+pub use layout::{LINEAGE, Layout};
+pub use merge::Stream;
+pub use rewrite::Rewriter;
 pub use sink::SealedFile;
 
 use self::conform::Conform;

@@ -8,11 +8,15 @@ use arrow::array::RecordBatch;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
 use laked_catalog::store::{Staged, Store};
 use laked_catalog::system::System;
+use parquet::file::reader::ChunkReader;
 
-use super::encode::{FileEncoder, Finished, Shape, first_page};
+use super::encode::{FileEncoder, Finished, Foreign, Shape, first_page};
 use super::metrics::Metrics;
 use super::path::partition_path;
 use crate::error::{Error, Kind, Result};
+
+/// Bytes that are written at a time.
+const BUFFER: usize = 256 << 10;
 
 /// A finished file, staged, and what the manifest will say of it.
 #[derive(Debug)]
@@ -55,11 +59,69 @@ pub(super) struct Sink {
     pending: Vec<RecordBatch>,
     pending_rows: usize,
     pub done: Vec<SealedFile>,
+    /// Rows that are still to come, about, where that is known.
+    to_come: Option<u64>,
 }
 
 impl Sink {
     pub fn new(files: Arc<Files>, value: Struct) -> Self {
-        Self { files, value, open: None, pending: Vec::new(), pending_rows: 0, done: Vec::new() }
+        Self { files, value, open: None, pending: Vec::new(), pending_rows: 0, done: Vec::new(), to_come: None }
+    }
+
+    /// With that many rows to come, about: the last file is then not much smaller than the others, nor larger than
+    /// 1.8 times the target.
+    pub fn expecting(mut self, rows: u64) -> Self {
+        self.to_come = Some(rows);
+        self
+    }
+
+    /// Takes a row group of another file over as it is.
+    pub fn copy<R: ChunkReader>(&mut self, group: &Foreign<'_, R>) -> Result<()> {
+        self.flush()?;
+        let bytes = group.metadata.row_group(group.number).compressed_size().unsigned_abs();
+        let most = self.target() / 5 * 9;
+        if let Some(file) = self.open.take_if(|file| file.rows() > 0 && file.bytes() + bytes > most) {
+            let sealed = self.seal(file)?;
+            self.done.push(sealed);
+        }
+        let mut file = self.opened()?;
+        file.copy(group)?;
+        self.turn(file, group.metadata.row_group(group.number).num_rows().unsigned_abs())
+    }
+
+    fn target(&self) -> u64 {
+        self.files.shape.layout.inner.settings.target_file_size
+    }
+
+    fn opened(&mut self) -> Result<FileEncoder<BufWriter<Staged>>> {
+        match self.open.take() {
+            Some(file) => Ok(file),
+            None => {
+                let staged = BufWriter::with_capacity(BUFFER, self.files.stage(&self.value)?);
+                FileEncoder::new(self.files.shape.clone(), staged)
+            }
+        }
+    }
+
+    /// Closes the file if it is full, after a row group of so many rows.
+    fn turn(&mut self, file: FileEncoder<BufWriter<Staged>>, rows: u64) -> Result<()> {
+        self.to_come = self.to_come.map(|to_come| to_come.saturating_sub(rows));
+        if self.is_full(&file) {
+            let sealed = self.seal(file)?;
+            self.done.push(sealed);
+        } else {
+            self.open = Some(file);
+        }
+        Ok(())
+    }
+
+    fn is_full(&self, file: &FileEncoder<BufWriter<Staged>>) -> bool {
+        let (target, bytes) = (self.target(), file.bytes());
+        let Some(to_come) = self.to_come else { return bytes >= target };
+        let rest = u128::from(bytes) * u128::from(to_come) / u128::from(file.rows().max(1));
+        let leaves_enough = rest >= u128::from(target / 4 * 3);
+        let next_is_too_much = bytes >= target / 4 * 3 && rest > 0 && bytes + file.last() > target / 5 * 9;
+        bytes >= target && leaves_enough || bytes >= target / 4 * 7 || next_is_too_much
     }
 
     /// Rows of a row group: the row limit, or fewer if they are wide.
@@ -90,28 +152,24 @@ impl Sink {
         if self.pending_rows == 0 {
             return Ok(());
         }
-        let mut file = match self.open.take() {
-            Some(file) => file,
-            None => FileEncoder::new(self.files.shape.clone(), BufWriter::new(self.files.stage(&self.value)?))?,
-        };
+        let mut file = self.opened()?;
         #[cfg(debug_assertions)]
         self.assert_partition();
         file.row_group(&self.pending)?;
         self.pending.clear();
-        self.pending_rows = 0;
-        if file.bytes() >= self.files.shape.layout.inner.settings.target_file_size {
-            let sealed = self.seal(file)?;
-            self.done.push(sealed);
-        } else {
-            self.open = Some(file);
-        }
-        Ok(())
+        let rows = std::mem::take(&mut self.pending_rows) as u64;
+        self.turn(file, rows)
     }
 
     /// I8: each row's transform equals its file's partition.
     #[cfg(debug_assertions)]
     fn assert_partition(&self) {
         use super::route::{Routed, route};
+        let columns = self.files.shape.layout.inner.arrow.fields().len();
+        // A file of an older spec may be partitioned by a column that is gone.
+        if self.files.shape.layout.inner.partition.iter().any(|by| by.column >= columns) {
+            return;
+        }
         for batch in &self.pending {
             let routed = route(&self.files.shape.layout.inner.partition, batch);
             let same = matches!(&routed, Ok(Routed::One(value)) if *value == self.value);

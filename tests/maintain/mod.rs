@@ -2,6 +2,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "a sender is no part of the product")]
 
+mod compact;
+mod compact_histories;
+mod compact_verb;
 mod evolve;
 mod expire;
 mod inspect;

@@ -109,7 +109,7 @@ fn deletion_vectors_are_applied() {
 }
 
 /// The blob of a deletion vector, as the Puffin specification sets it.
-fn vector(positions: &RoaringTreemap) -> Vec<u8> {
+pub fn vector(positions: &RoaringTreemap) -> Vec<u8> {
     let mut body = vec![0xd1, 0xd3, 0x39, 0x64];
     positions.serialize_into(&mut body).expect("in memory");
     let mut check = flate2::Crc::new();

@@ -15,6 +15,7 @@ use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
 use laked::budget::Budget;
 use laked::commit::{Append, Committer, NewFile, Outcome};
 use laked::contract::Contract;
+use laked::daemon::compaction::{Manner, Stepped, step};
 use laked::read::Source;
 use laked::read::duck::{At, Form, query};
 use laked::write::{Layout, Writer};
@@ -59,8 +60,27 @@ impl Lake {
         let _ = self.catalog.create_namespace(ident.namespace(), BTreeMap::new());
         let properties: HashMap<String, String> =
             properties.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect();
-        let create = CreateTable { schema, spec, sort_order: None, location: None, properties };
-        self.catalog.create_table(&ident, create, Origin::Daemon).expect("is made");
+        self.create_table(table, CreateTable { schema, spec, sort_order: None, location: None, properties });
+    }
+
+    pub fn create_table(&self, table: &str, create: CreateTable) {
+        let _ = self.catalog.create_namespace(ident(table).namespace(), BTreeMap::new());
+        self.catalog.create_table(&ident(table), create, Origin::Daemon).expect("is made");
+    }
+
+    /// Takes one step of the table's compaction.
+    pub fn compact(&self, table: &str, manner: &Manner) -> Stepped {
+        self.compact_while(table, manner, || {})
+    }
+
+    /// The same; `meanwhile` happens when the new files are written and not yet committed.
+    pub fn compact_while(&self, table: &str, manner: &Manner, meanwhile: impl Fn()) -> Stepped {
+        let metadata = self.metadata(table);
+        let commit = |replacement| {
+            meanwhile();
+            self.committer.replace(replacement)
+        };
+        step(&self.store, (&ident(table), &metadata), manner, &commit, &|_, _| {}).expect("compacts")
     }
 
     pub fn create_by(&self, contract: &Contract, properties: &[(&str, &str)]) {
@@ -110,6 +130,12 @@ impl Lake {
         let change = Change { ident: ident(table), requirements: Vec::new(), updates };
         let outcome = self.catalog.commit(vec![change], Origin::Rest);
         assert!(matches!(outcome, laked_catalog::Outcome::Committed(_)), "{outcome:?}");
+    }
+
+    /// Sets a property.
+    pub fn set(&self, table: &str, key: &str, value: &str) {
+        let updates = HashMap::from([(key.to_string(), value.to_string())]);
+        self.change(table, vec![TableUpdate::SetProperties { updates }]);
     }
 
     /// Paths of the data files, in order.

@@ -1,8 +1,8 @@
 //! Reading what the stages wrote and what others did to it.
 
 mod cli;
-mod deletes;
+pub mod deletes;
 mod explain;
-mod lake;
+pub mod lake;
 mod schema;
 mod sql;

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::executor::block_on;
@@ -18,7 +19,7 @@ use super::prune::{View, may_match};
 use super::spec::Spec;
 use super::value::Value;
 use crate::error::{Error, Kind, Result};
-use crate::store::Store;
+use crate::store::{Store, kind_of};
 
 /// A data or delete file, shared with the manifest it was read from.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct PlannedFile {
     pub sequence_number: i64,
     /// Its partition spec.
     pub spec_id: i32,
+    /// The manifest that lists it.
+    pub manifest: Arc<str>,
     /// Row id of its first row (format v3): its own, or what its manifest assigns.
     pub first_row_id: Option<i64>,
     /// Whether its partition value can match.
@@ -144,7 +147,7 @@ pub fn read_schema(metadata: &TableMetadata, snapshot: Option<&SnapshotRef>) -> 
 }
 
 pub(super) fn corrupt(error: iceberg::Error) -> Error {
-    Error::new(Kind::Corrupt, "a snapshot's manifests cannot be read").because(error)
+    Error::new(kind_of(&error), "a snapshot's manifests cannot be read").because(error)
 }
 
 /// The manifests a snapshot lists.
@@ -201,6 +204,7 @@ impl Reading<'_> {
     /// Adds a manifest's live files, each with whether it can match.
     pub fn one(&self, mut found: Vec<PlannedFile>, manifest: &ManifestFile, spec: &Spec) -> Result<Vec<PlannedFile>> {
         let (entries, _) = block_on(manifest.load_manifest(&self.store.file_io())).map_err(corrupt)?.into_parts();
+        let location: Arc<str> = manifest.manifest_path.as_str().into();
         let mut next_row = manifest.first_row_id.and_then(|id| i64::try_from(id).ok());
         for entry in entries.into_iter().filter(|entry| entry.is_alive()) {
             let file = entry.data_file();
@@ -213,7 +217,8 @@ impl Reading<'_> {
             let sequence_number = entry.sequence_number().unwrap_or(manifest.sequence_number);
             let spec_id = manifest.partition_spec_id;
             let file = FileRef(entry);
-            found.push(PlannedFile { file, sequence_number, spec_id, first_row_id, by_partition, by_bounds });
+            let manifest = location.clone();
+            found.push(PlannedFile { file, sequence_number, spec_id, manifest, first_row_id, by_partition, by_bounds });
         }
         Ok(found)
     }

@@ -26,6 +26,18 @@ impl Store {
     }
 }
 
+/// What the caller does about an error of the crate's readers: storage that does not answer is not a broken file.
+pub fn kind_of(error: &iceberg::Error) -> Kind {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(one) = cause {
+        match one.downcast_ref::<Error>() {
+            Some(own) if own.kind() == Kind::Unavailable => return Kind::Unavailable,
+            _ => cause = one.source(),
+        }
+    }
+    Kind::Corrupt
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Bridge {
     #[serde(skip)]

@@ -22,6 +22,7 @@ mod simulated;
 mod staged;
 
 pub use disk::{Disk, DiskFile, DiskLock, DiskRead, Stat};
+pub use file_io::kind_of;
 pub use local::{Entry, Store, make_dirs, sync_parents};
 pub use location::{location_of, path_of};
 pub use os::OsDisk;

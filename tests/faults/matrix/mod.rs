@@ -12,7 +12,7 @@ mod world;
 
 use laked_catalog::store::{DiskError, Fault, Loss};
 
-use self::play::Step::{CatchUp, Drop, Expire, Push, Restart, Sweep, Tidy, Unlink};
+use self::play::Step::{CatchUp, Compact, Drop, Expire, Push, Restart, Sweep, Tidy, Unlink};
 use self::play::{Calm, Scenario};
 
 pub const FAULTS: [Fault; 16] = [
@@ -73,6 +73,7 @@ scenarios! {
     expire: [Push(0), CatchUp, Push(1), CatchUp, Push(2), CatchUp]
         => [Expire, Push(3), CatchUp, Unlink, Expire, Unlink], false;
     orphans: [Push(0), CatchUp, Push(1), CatchUp] => [Tidy, Expire, Push(2), CatchUp, Tidy], false;
+    compaction: [Push(0), CatchUp, Push(1), CatchUp, Push(2), CatchUp] => [Compact, Push(3), CatchUp], false;
     catalog_restart: [Push(0), CatchUp, Push(1)]
         => [CatchUp, Restart, Push(2), CatchUp, Restart, CatchUp], true;
 }

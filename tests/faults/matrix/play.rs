@@ -24,6 +24,8 @@ pub enum Step {
     Unlink,
     /// A writer leaves files in the table's folder and dies; orphans are removed.
     Tidy,
+    /// The table's small files become large ones.
+    Compact,
     /// The daemon is killed, and started again.
     Restart,
 }
@@ -112,6 +114,7 @@ fn take(world: &mut World, step: Step) -> Result<()> {
         Step::Expire => world.expire(),
         Step::Unlink => world.unlink(),
         Step::Tidy => world.tidy(),
+        Step::Compact => world.compact(),
         Step::Restart | Step::Drop(_) => world.open(),
     }
 }

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use iceberg::TableIdent;
 use laked::config::{Age, Inbox, Settings};
+use laked::daemon::compaction::Manner;
 use laked::daemon::{Lake, Lane};
 use laked::flow::{Door, Format, Mark, Packing};
 use laked::ingest::decode::{self, Input, Options};
 use laked::ingest::entry::Answer;
 use laked::ingest::push::Denied;
 use laked::ingest::spool::Begin;
+use laked::maintain::compact::{self, Order};
 use laked::maintain::retention::Asked;
 use laked::maintain::{expire, ledger, orphans};
+use laked::read::Predicate;
 use laked_catalog::error::{Error, Kind, Result};
 use laked_catalog::store::{Disk, SimulatedDisk};
 use laked_catalog::system::{SimulatedClock, SimulatedIds, System};
@@ -157,6 +160,14 @@ impl World {
         let process = self.process()?;
         process.push.catch_up()?;
         process.files.catch_up()
+    }
+
+    /// Compacts the table.
+    pub fn compact(&mut self) -> Result<()> {
+        let options = compact::Options { least_inputs: 2, max_bytes: None, order: Order::OfTable };
+        let manner = Manner { options, predicate: Predicate::True, threads: 1, memory: 1 << 20 };
+        let ident = TableIdent::from_strs(TABLE.split('.')).expect("a name");
+        self.process()?.lake.compact(&ident, &manner).map(drop)
     }
 
     /// The push lane's mark, as who waits for a commit is told.

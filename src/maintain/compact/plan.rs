@@ -1,0 +1,203 @@
+//! What is to be compacted. Pure: a function of what the manifests say.
+//!
+//! A file is taken if it is below 75 % or above 180 % of the table's target size, or if deletes by position hit a third of
+//! its rows. Files of one spec and partition are one [`Group`], which is written as one sequence of files: all but the last
+//! reach the target, and the last is joined to the one before if it would be small. So of what a group becomes at most one
+//! file is below 75 %, and only if the partition has no more; alone it is no group, and a plan is a fixed point.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+
+use iceberg::spec::{DataFileFormat, Struct, TableMetadata};
+use laked_catalog::plan::{Plan as Scan, PlannedFile};
+
+use super::deletes::{Applying, is_equality};
+use crate::error::Result;
+use crate::write::Layout;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Files below the target that a partition must have.
+    pub least_inputs: usize,
+    /// Bytes of files that one step may rewrite.
+    pub max_bytes: Option<u64>,
+    /// How rows are put.
+    pub order: Order,
+}
+
+/// How rows are put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// In the table's order, if it has one.
+    OfTable,
+    /// One file's after another's.
+    AsTheyAre,
+}
+
+/// A data file that is rewritten.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The file.
+    pub file: PlannedFile,
+    /// The deletes that apply to it, by their numbers in the plan.
+    pub deletes: Vec<usize>,
+    /// Whether it is taken whatever else its partition has.
+    pub alone: bool,
+}
+
+/// Files of one partition that are rewritten together.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Their spec.
+    pub spec_id: i32,
+    /// Its value.
+    pub partition: Struct,
+    /// Where its files go, below the data: `country=TW/`.
+    pub path: String,
+    /// Whether they are put in the table's order.
+    pub sorted: bool,
+    /// The files, oldest first.
+    pub inputs: Vec<Input>,
+}
+
+/// Files that would be rewritten, were it not for something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Their partition, as a path.
+    pub path: String,
+    /// How many.
+    pub files: usize,
+    /// Why.
+    pub why: String,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Groups, by spec and partition.
+    pub groups: Vec<Group>,
+    /// The snapshot's deletes.
+    pub deletes: Vec<PlannedFile>,
+    /// What is left out.
+    pub left_out: Vec<LeftOut>,
+    /// Whether the bound of bytes left something for another step.
+    pub goes_on: bool,
+}
+
+impl Group {
+    /// Bytes of its files.
+    pub fn bytes(&self) -> u64 {
+        self.inputs.iter().map(|input| input.file.file.file_size_in_bytes()).sum()
+    }
+
+    /// Rows of its files, deleted ones too.
+    pub fn rows(&self) -> u64 {
+        self.inputs.iter().map(|input| input.file.file.record_count()).sum()
+    }
+
+    /// Deletes that apply to any of them, in order.
+    pub fn deletes(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = self.inputs.iter().flat_map(|input| input.deletes.iter().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// Plans the compaction of those files of a whole scan that its condition leaves.
+///
+/// # Errors
+/// `Invalid` for a property that cannot be read; `Corrupt` for a file whose spec is gone.
+pub fn plan(metadata: &TableMetadata, scan: &Scan, options: &Options) -> Result<Plan> {
+    let mut plan = Plan { deletes: scan.deletes.clone(), ..Plan::default() };
+    let mut left = options.max_bytes.unwrap_or(u64::MAX);
+    for group in groups(metadata, scan, options)? {
+        if is_worth_it(&group, options.least_inputs) {
+            plan.take(group, &mut left, options);
+        }
+    }
+    Ok(plan)
+}
+
+/// All that could be taken, by spec and path.
+fn groups(metadata: &TableMetadata, scan: &Scan, options: &Options) -> Result<Vec<Group>> {
+    let applying = Applying::of(metadata, &scan.deletes);
+    let mut layouts: BTreeMap<i32, Layout> = BTreeMap::new();
+    let mut found: HashMap<(i32, &Struct), Group> = HashMap::new();
+    for file in scan.left() {
+        let layout = match layouts.entry(file.spec_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                new.insert(Layout::rewriting(metadata, file.spec_id, options.order == Order::OfTable)?)
+            }
+        };
+        let deletes = applying.to(file);
+        let Some(alone) = takes(file, &deletes, &scan.deletes, layout.target_file_size()) else { continue };
+        let (spec_id, partition, sorted) = (file.spec_id, file.file.partition(), layout.is_sorted());
+        let group = found.entry((spec_id, partition)).or_insert_with(|| {
+            let path = layout.partition_path(partition);
+            Group { spec_id, partition: partition.clone(), path, sorted, inputs: Vec::new() }
+        });
+        group.inputs.push(Input { file: file.clone(), deletes, alone });
+    }
+    let mut groups: Vec<Group> = found.into_values().collect();
+    for group in &mut groups {
+        group.inputs.sort_by_key(|input| (input.file.sequence_number, input.file.file.file_path().to_string()));
+    }
+    // Two values may have one path: it is cut where it is too long.
+    let first = |group: &Group| group.inputs[0].file.file.file_path().to_string();
+    groups.sort_by_cached_key(|group| (group.spec_id, group.path.clone(), first(group)));
+    Ok(groups)
+}
+
+/// Whether a file is to be rewritten; and if so, whether even alone.
+fn takes(file: &PlannedFile, deletes: &[usize], all: &[PlannedFile], target: u64) -> Option<bool> {
+    if file.file.file_format() != DataFileFormat::Parquet {
+        return None;
+    }
+    let alone = is_large(file, target) || is_hit(file, deletes, all);
+    (alone || file.file.file_size_in_bytes() < target / 4 * 3).then_some(alone)
+}
+
+/// Above 180 % of the target, and of more than one row group: one cannot be parted.
+fn is_large(file: &PlannedFile, target: u64) -> bool {
+    file.file.file_size_in_bytes() > target / 5 * 9 && file.file.split_offsets().is_none_or(|offsets| offsets.len() > 1)
+}
+
+/// Whether a third of its rows are deleted by position.
+fn is_hit(file: &PlannedFile, deletes: &[usize], all: &[PlannedFile]) -> bool {
+    let by_position = deletes.iter().map(|&number| &all[number]).filter(|delete| !is_equality(delete));
+    // A file of deletes that names no data file may be about others.
+    let own = by_position.filter(|delete| delete.file.referenced_data_file().is_some());
+    let rows: u64 = own.map(|delete| delete.file.record_count()).sum();
+    rows > 0 && rows >= file.file.record_count() / 3
+}
+
+fn is_worth_it(group: &Group, least: usize) -> bool {
+    group.inputs.len() >= least.max(2) || group.inputs.iter().any(|input| input.alone)
+}
+
+impl Plan {
+    /// Takes a group, or as much of it as the bound still allows: its oldest files.
+    fn take(&mut self, mut group: Group, left: &mut u64, options: &Options) {
+        let all = group.inputs.len();
+        let mut bytes = 0;
+        let fits = |input: &&Input| {
+            bytes += input.file.file.file_size_in_bytes();
+            bytes <= *left
+        };
+        let kept = group.inputs.iter().take_while(fits).count();
+        group.inputs.truncate(kept);
+        if kept < all {
+            self.goes_on = true;
+            if kept == 0 || !is_worth_it(&group, options.least_inputs) {
+                let why = format!("{all} files do not fit into what --max-bytes leaves");
+                self.left_out.push(LeftOut { path: group.path, files: all, why });
+                return;
+            }
+        }
+        *left = left.saturating_sub(group.bytes());
+        self.groups.push(group);
+    }
+}
