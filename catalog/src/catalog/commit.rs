@@ -77,11 +77,17 @@ impl Catalog {
         if idents.len() < changes.len() {
             return Outcome::Refused(Error::new(Kind::Invalid, "a commit names a table twice: join its changes"));
         }
-        if origin == Origin::Rest {
-            idents.iter().for_each(|ident| self.give_way(ident));
-        }
-        let locks: Vec<_> = idents.into_iter().map(|ident| self.lock_of(ident)).collect();
-        let _held: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        let locks: Vec<_> = idents.iter().map(|ident| self.lock_of(ident)).collect();
+        let _held = loop {
+            if origin == Origin::Rest {
+                idents.iter().for_each(|ident| self.give_way(ident));
+            }
+            let held: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+            // A turn may have begun between the door and the locks.
+            if origin != Origin::Rest || !idents.iter().any(|ident| self.is_in_turn(ident)) {
+                break held;
+            }
+        };
         let prepared: Result<Vec<Next>> = changes
             .into_iter()
             .zip(said.iter().chain(std::iter::repeat(&nothing)))

@@ -56,13 +56,23 @@ impl Drop for Turn {
 }
 
 impl Catalog {
-    /// Takes a turn at tables, for another attempt at a commit that was lost. One caller at a time for each table.
+    /// Takes a turn at tables, for another attempt at a commit that was lost. One caller at a time for each table. A
+    /// commit by REST that is under way ends first, so that what is loaded in the turn stays as it is.
     pub fn take_turn(&self, tables: Vec<TableIdent>) -> Turn {
         let until = self.inner.store.system().clock.monotonic() + MOST;
         let mut taken = self.inner.turns.taken();
         taken.extend(tables.iter().map(|table| (table.clone(), Taken { until, waiting: Vec::new() })));
         drop(taken);
+        for table in &tables {
+            drop(self.lock_of(table).lock().unwrap_or_else(PoisonError::into_inner));
+        }
         Turn { catalog: self.clone(), tables }
+    }
+
+    /// Whether somebody has a turn at the table, and has not had it for too long.
+    pub(super) fn is_in_turn(&self, table: &TableIdent) -> bool {
+        let now = self.inner.store.system().clock.monotonic();
+        self.inner.turns.taken().get(table).is_some_and(|turn| now < turn.until)
     }
 
     /// Waits while somebody has a turn at the table, or until that has lasted for long enough.
