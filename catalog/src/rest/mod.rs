@@ -37,6 +37,7 @@ use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
 use iceberg::{NamespaceIdent, TableIdent};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::access;
 use crate::catalog::Catalog;
@@ -134,13 +135,27 @@ impl FromRequestParts<Catalog> for Scoped {
     }
 }
 
+/// Requests that are at work at once; others wait for a place, which takes no thread. Some more than share a transaction
+/// usefully, and few enough that what each thread's allocator keeps stays small: a hundred clients would have some
+/// hundreds of threads otherwise.
+static PLACES: Semaphore = Semaphore::const_new(32);
+
 /// Runs the catalog's work where it may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> std::result::Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
+    let panicked = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Failure::from(Error::new(Kind::Internal, "a request's work panicked").because(error))
+    };
+    let place = PLACES.acquire().await.map_err(|error| panicked(error.into()))?;
+    // The work has the place, not the request: one that nobody waits for any more still takes a thread.
+    let placed = move || {
+        let _place = place;
+        work()
+    };
+    match tokio::task::spawn_blocking(placed).await {
         Ok(result) => result.map_err(Failure::from),
-        Err(error) => Err(Failure::from(Error::new(Kind::Internal, "a request's work panicked").because(error))),
+        Err(error) => Err(panicked(error.into())),
     }
 }
 
