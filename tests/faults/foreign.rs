@@ -18,8 +18,6 @@ use laked_catalog::store::{Fault, Loss, SimulatedDisk, Store};
 use laked_catalog::system::{SimulatedClock, SimulatedIds, System};
 use laked_catalog::{Catalog, Change, CreateTable, Database, Origin, Outcome, State};
 
-use super::matrix::FAULTS;
-
 /// How often a change may fail under a single fault.
 const TRIES: usize = 8;
 
@@ -252,7 +250,7 @@ fn disturbed(fault: Fault, nth: u64) -> bool {
 #[test]
 fn a_table_is_before_or_after_a_change_whatever_fails() {
     let mut cases = 0;
-    for fault in FAULTS {
+    for fault in Fault::EVERY {
         let fired = (1..).take_while(|nth| disturbed(fault, *nth)).count();
         assert!(fired > 0, "{fault:?} befell nothing");
         cases += fired;

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::executor::block_on;
 use iceberg::spec::{
@@ -19,7 +18,7 @@ use super::prune::{View, may_match};
 use super::spec::Spec;
 use super::value::Value;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Store, kind_of};
+use crate::store::{Store, kind_of, side_by_side};
 
 /// A data or delete file, shared with the manifest it was read from.
 #[derive(Clone, Debug)]
@@ -175,30 +174,11 @@ pub(super) struct Reading<'a> {
 impl Reading<'_> {
     /// Reads manifests side by side; decoding them is what planning costs. The files come in the manifests' order.
     fn all(&self, chosen: &[(&ManifestFile, &Spec)]) -> Result<Vec<PlannedFile>> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(chosen.len().div_ceil(2));
-        if threads <= 1 {
-            return chosen.iter().try_fold(Vec::new(), |found, (manifest, spec)| self.one(found, manifest, spec));
-        }
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<Vec<(usize, Vec<PlannedFile>)>> {
-            let mut found = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some((manifest, spec)) = chosen.get(number) else { return Ok(found) };
-                found.push((number, self.one(Vec::new(), manifest, spec)?));
-            }
+        let read = |(): &mut (), number: usize| {
+            let (manifest, spec) = chosen[number];
+            self.one(Vec::new(), manifest, spec)
         };
-        let mut found = Vec::with_capacity(chosen.len());
-        std::thread::scope(|scope| -> Result<()> {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            for worker in workers {
-                let panicked = |_| Error::new(Kind::Internal, "a thread that reads manifests panicked");
-                found.extend(worker.join().map_err(panicked)??);
-            }
-            Ok(())
-        })?;
-        found.sort_unstable_by_key(|(number, _)| *number);
-        Ok(found.into_iter().flat_map(|(_, files)| files).collect())
+        Ok(side_by_side(self.store, chosen.len(), 2, || (), read)?.into_iter().flatten().collect())
     }
 
     /// Adds a manifest's live files, each with whether it can match.

@@ -5,17 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use futures::executor::block_on;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, Literal, MAIN_BRANCH, ManifestListWriter,
-    ManifestWriterBuilder, NestedField, Operation, PrimitiveType, Schema, Snapshot, SnapshotReference,
-    SnapshotRetention, Struct, Summary, Transform, Type, UnboundPartitionSpec,
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, Literal, ManifestWriterBuilder, NestedField,
+    Operation, PrimitiveType, Schema, Struct, Transform, Type, UnboundPartitionSpec,
 };
 use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::plan::{Settings, router};
+use super::tests::snapshots::commit_snapshot;
 use crate::catalog::{self, Catalog};
 use crate::plan::Limits;
 use crate::state::Database;
@@ -98,50 +97,29 @@ impl World {
 
     /// A snapshot that adds a manifest of data and one of deletes to what the table has.
     fn commit(&self, operation: Operation, files: &[File]) -> i64 {
-        let table = self.catalog.load(&ident("t")).expect("loads");
-        let (metadata, io) = (&table.metadata, self.catalog.store().file_io());
-        let (sequence, parent) = (metadata.next_sequence_number(), metadata.current_snapshot_id());
-        let id = sequence * 100;
-        let location = |what: &str| format!("{}/metadata/{id}-{what}.avro", metadata.location());
-        let mut manifests = match metadata.current_snapshot() {
-            Some(snapshot) => crate::plan::manifests_of(self.catalog.store(), metadata, snapshot).expect("lists"),
-            None => Vec::new(),
-        };
-        for deletes in [false, true] {
-            let chosen: Vec<&File> =
-                files.iter().filter(|file| (file.content != DataContentType::Data) == deletes).collect();
-            if chosen.is_empty() {
-                continue;
+        commit_snapshot(&self.catalog, &ident("t"), operation, |next| {
+            let mut manifests = match next.metadata.current_snapshot() {
+                Some(snapshot) => {
+                    crate::plan::manifests_of(self.catalog.store(), next.metadata, snapshot).expect("lists")
+                }
+                None => Vec::new(),
+            };
+            for deletes in [false, true] {
+                let chosen: Vec<&File> =
+                    files.iter().filter(|file| (file.content != DataContentType::Data) == deletes).collect();
+                if chosen.is_empty() {
+                    continue;
+                }
+                let output = next.output(if deletes { "d" } else { "m" });
+                let (schema, spec) =
+                    (next.metadata.current_schema().clone(), next.metadata.default_partition_spec().as_ref().clone());
+                let builder = ManifestWriterBuilder::new(output, Some(next.id), schema, spec);
+                let mut writer = if deletes { builder.build_v2_deletes() } else { builder.build_v2_data() };
+                chosen.iter().for_each(|file| writer.add_file(file.build(), next.sequence).expect("adds"));
+                manifests.push(next.sealed(writer));
             }
-            let output = io.new_output(location(if deletes { "d" } else { "m" })).expect("a name");
-            let (schema, spec) =
-                (metadata.current_schema().clone(), metadata.default_partition_spec().as_ref().clone());
-            let builder = ManifestWriterBuilder::new(output, Some(id), schema, spec);
-            let mut writer = if deletes { builder.build_v2_deletes() } else { builder.build_v2_data() };
-            chosen.iter().for_each(|file| writer.add_file(file.build(), sequence).expect("adds"));
-            let mut manifest = block_on(writer.write_manifest_file()).expect("writes");
-            manifest.sequence_number = sequence;
-            manifests.push(manifest);
-        }
-        let output = block_on(io.new_output(location("list")).expect("a name").writer()).expect("opens");
-        let mut list = ManifestListWriter::v2(output, id, parent, sequence);
-        list.add_manifests(manifests.into_iter()).expect("adds");
-        block_on(list.close()).expect("closes");
-        let snapshot = Snapshot::builder()
-            .with_snapshot_id(id)
-            .with_parent_snapshot_id(parent)
-            .with_sequence_number(sequence)
-            .with_timestamp_ms(metadata.last_updated_ms() + 1)
-            .with_manifest_list(location("list"))
-            .with_summary(Summary { operation, additional_properties: HashMap::new() })
-            .with_schema_id(metadata.current_schema_id())
-            .build();
-        let reference = SnapshotReference::new(id, SnapshotRetention::branch(None, None, None));
-        self.change(vec![
-            TableUpdate::AddSnapshot { snapshot },
-            TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.into(), reference },
-        ]);
-        id
+            manifests
+        })
     }
 
     fn change(&self, updates: Vec<TableUpdate>) {

@@ -17,6 +17,7 @@ mod location;
 mod os;
 mod placed;
 mod replace;
+mod side_by_side;
 #[cfg(feature = "simulation")]
 mod simulated;
 mod staged;
@@ -27,6 +28,7 @@ pub use local::{Entry, Store, make_dirs, sync_parents};
 pub use location::{location_of, path_of};
 pub use os::OsDisk;
 pub use placed::Placed;
+pub use side_by_side::side_by_side;
 #[cfg(feature = "simulation")]
 pub use simulated::{DiskError, Fault, Loss, Operation, SimulatedDisk};
 pub use staged::Staged;

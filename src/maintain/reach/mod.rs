@@ -13,10 +13,9 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use iceberg::spec::{FormatVersion, Manifest, ManifestList, TableMetadata};
-use laked_catalog::store::{Store, path_of};
+use laked_catalog::store::{Store, path_of, side_by_side};
 use serde::{Deserialize, Serialize};
 
 use self::avro::{Cell, Decoder, Failed, Wanted};
@@ -199,7 +198,7 @@ impl Reach {
     /// The manifests of lists, by number.
     fn listed(&mut self, store: &Store, version: FormatVersion, lists: &[&str], all: bool) -> Result<HashSet<usize>> {
         let missing: Vec<&str> = lists.iter().copied().filter(|list| !self.lists.contains_key(*list)).collect();
-        let found = side_by_side(store, &missing, LIST, |store, decoder, list| {
+        let found = each(store, &missing, LIST, |store, decoder, list| {
             tolerated(read_list(store, decoder, list, version), all)
         })?;
         for (list, found) in missing.into_iter().zip(found) {
@@ -232,7 +231,7 @@ impl Reach {
         let named = missing.iter().map(|number| &self.manifests[*number]);
         let lengths: HashMap<&str, u64> = named.map(|named| (named.location.as_str(), named.bytes)).collect();
         let locations: Vec<&str> = missing.iter().map(|number| self.manifests[*number].location.as_str()).collect();
-        let found = side_by_side(store, &locations, MANIFEST, |store, decoder, location| {
+        let found = each(store, &locations, MANIFEST, |store, decoder, location| {
             tolerated(read_manifest(store, decoder, location, lengths[location], full), all)
         })?;
         for (number, live) in missing.into_iter().zip(found) {
@@ -332,37 +331,18 @@ fn broken(location: &str, why: &'static str) -> Error {
     Error::new(Kind::Corrupt, "a manifest or manifest list cannot be read").with("location", location).with("why", why)
 }
 
-/// Reads files on a few threads; the results in order. A disk that wants its calls in order gets them so.
-fn side_by_side<T: Send>(
+/// Reads files side by side; the results in order.
+fn each<T: Send>(
     store: &Store,
     locations: &[&str],
     wanted: &'static [Wanted],
     read: impl Fn(&Store, &mut Decoder, &str) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(store.disk().parallel_syncs()).min(locations.len().div_ceil(8));
-    if threads <= 1 {
-        let mut decoder = Decoder::of(wanted);
-        return locations.iter().map(|location| read(store, &mut decoder, location)).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, T)>> {
-        let (mut decoder, mut found) = (Decoder::of(wanted), Vec::new());
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(location) = locations.get(number) else { return Ok(found) };
-            found.push((number, read(store, &mut decoder, location)?));
-        }
-    };
-    let mut found = Vec::with_capacity(locations.len());
-    std::thread::scope(|scope| -> Result<()> {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            let panicked = |_| Error::new(Kind::Internal, "a thread that reads manifests panicked");
-            found.extend(worker.join().map_err(panicked)??);
-        }
-        Ok(())
-    })?;
-    found.sort_unstable_by_key(|(number, _)| *number);
-    Ok(found.into_iter().map(|(_, value)| value).collect())
+    side_by_side(
+        store,
+        locations.len(),
+        8,
+        || Decoder::of(wanted),
+        |decoder, number| read(store, decoder, locations[number]),
+    )
 }

@@ -10,35 +10,16 @@ mod play;
 mod unknown;
 mod world;
 
-use laked_catalog::store::{DiskError, Fault, Loss};
+use laked_catalog::store::Fault;
 
 use self::play::Step::{CatchUp, Compact, Drop, Expire, Push, Restart, Sweep, Tidy, Unlink};
 use self::play::{Calm, Scenario};
-
-pub const FAULTS: [Fault; 16] = [
-    Fault::Unreadable,
-    Fault::Before(DiskError::Io),
-    Fault::Before(DiskError::Full),
-    Fault::After(DiskError::Io),
-    Fault::Torn(DiskError::Full),
-    Fault::DeathBefore,
-    Fault::DeathAfter,
-    Fault::PowerLoss(Loss::All),
-    Fault::PowerLoss(Loss::Torn),
-    Fault::PowerLoss(Loss::Bytes),
-    Fault::Silence { landed: true, calls: 0 },
-    Fault::Silence { landed: false, calls: 0 },
-    Fault::Silence { landed: true, calls: 1 },
-    Fault::Silence { landed: false, calls: 1 },
-    Fault::Silence { landed: true, calls: u64::MAX },
-    Fault::Silence { landed: false, calls: u64::MAX },
-];
 
 /// Plays the scenario with each fault at each call.
 fn survives_every_fault(scenario: &Scenario) {
     let calm = Calm::of(scenario);
     let (mut cases, mut most) = (0, 0);
-    for fault in FAULTS {
+    for fault in Fault::EVERY {
         let calls = calm.calls(fault);
         let mut fired = 0;
         for nth in 1.. {

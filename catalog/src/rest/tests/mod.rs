@@ -9,6 +9,7 @@ mod purge;
 mod routes;
 #[cfg(feature = "simulation")]
 mod simulated;
+pub mod snapshots;
 mod views;
 
 use axum::Router;

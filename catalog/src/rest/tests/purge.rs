@@ -1,19 +1,13 @@
 //! A purge deletes what is the table's and nothing else, whatever the table's manifests say; a dropped table keeps all.
 
-use std::collections::HashMap;
-
-use futures::executor::block_on;
-use iceberg::spec::{
-    DataContentType, DataFileBuilder, DataFileFormat, MAIN_BRANCH, ManifestListWriter, ManifestWriterBuilder,
-    Operation, Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary,
-};
-use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
+use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, ManifestWriterBuilder, Operation, Struct};
+use iceberg::{NamespaceIdent, TableIdent};
 use serde_json::{Value, json};
 
+use super::snapshots::commit_snapshot;
 use super::{Client, create, set};
 use crate::Catalog;
 use crate::access::{Caller, Role, Scope};
-use crate::table::{Change, Companions, Origin, Outcome};
 
 fn ident(namespace: &str, name: &str) -> TableIdent {
     TableIdent::from_strs([namespace, name]).expect("valid")
@@ -21,49 +15,24 @@ fn ident(namespace: &str, name: &str) -> TableIdent {
 
 /// Commits a snapshot of a table whose manifest names these files.
 pub fn append(catalog: &Catalog, ident: &TableIdent, files: &[&str]) {
-    let table = catalog.load(ident).expect("loads");
-    let (metadata, io) = (&table.metadata, catalog.store().file_io());
-    let (sequence, parent) = (metadata.next_sequence_number(), metadata.current_snapshot_id());
-    let id = sequence * 100;
-    let location = |what: &str| format!("{}/metadata/{id}-{what}.avro", metadata.location());
-    let output = io.new_output(location("m")).expect("a name");
-    let (schema, spec) = (metadata.current_schema().clone(), metadata.default_partition_spec().as_ref().clone());
-    let mut writer = ManifestWriterBuilder::new(output, Some(id), schema, spec).build_v2_data();
-    for file in files {
-        let file = DataFileBuilder::default()
-            .content(DataContentType::Data)
-            .file_path((*file).to_string())
-            .file_format(DataFileFormat::Parquet)
-            .file_size_in_bytes(1)
-            .record_count(1)
-            .partition(Struct::empty())
-            .partition_spec_id(0)
-            .build();
-        writer.add_file(file.expect("a file"), sequence).expect("adds");
-    }
-    let mut manifest = block_on(writer.write_manifest_file()).expect("writes");
-    manifest.sequence_number = sequence;
-    let output = block_on(io.new_output(location("list")).expect("a name").writer()).expect("opens");
-    let mut list = ManifestListWriter::v2(output, id, parent, sequence);
-    list.add_manifests([manifest].into_iter()).expect("adds");
-    block_on(list.close()).expect("closes");
-    let snapshot = Snapshot::builder()
-        .with_snapshot_id(id)
-        .with_parent_snapshot_id(parent)
-        .with_sequence_number(sequence)
-        .with_timestamp_ms(metadata.last_updated_ms() + 1)
-        .with_manifest_list(location("list"))
-        .with_summary(Summary { operation: Operation::Append, additional_properties: HashMap::new() })
-        .with_schema_id(metadata.current_schema_id())
-        .build();
-    let reference = SnapshotReference::new(id, SnapshotRetention::branch(None, None, None));
-    let updates = vec![
-        TableUpdate::AddSnapshot { snapshot },
-        TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.into(), reference },
-    ];
-    let change = Change { ident: ident.clone(), requirements: Vec::new(), updates };
-    let outcome = catalog.commit_with(vec![change], Origin::Rest, &mut Companions::none());
-    assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+    commit_snapshot(catalog, ident, Operation::Append, |next| {
+        let (schema, spec) =
+            (next.metadata.current_schema().clone(), next.metadata.default_partition_spec().as_ref().clone());
+        let mut writer = ManifestWriterBuilder::new(next.output("m"), Some(next.id), schema, spec).build_v2_data();
+        for file in files {
+            let file = DataFileBuilder::default()
+                .content(DataContentType::Data)
+                .file_path((*file).to_string())
+                .file_format(DataFileFormat::Parquet)
+                .file_size_in_bytes(1)
+                .record_count(1)
+                .partition(Struct::empty())
+                .partition_spec_id(0)
+                .build();
+            writer.add_file(file.expect("a file"), next.sequence).expect("adds");
+        }
+        vec![next.sealed(writer)]
+    });
 }
 
 /// Namespaces `n` and `o`, tables `t`, `other` and `gone` in `n` and `t` in `o`, each with a data file.

@@ -53,6 +53,28 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Every one, with each error and each loss once or more.
+    pub const EVERY: [Fault; 16] = [
+        Fault::Unreadable,
+        Fault::Before(DiskError::Io),
+        Fault::Before(DiskError::Full),
+        Fault::After(DiskError::Io),
+        Fault::Torn(DiskError::Full),
+        Fault::DeathBefore,
+        Fault::DeathAfter,
+        Fault::PowerLoss(Loss::All),
+        Fault::PowerLoss(Loss::Torn),
+        Fault::PowerLoss(Loss::Bytes),
+        Fault::Silence { landed: true, calls: 0 },
+        Fault::Silence { landed: false, calls: 0 },
+        Fault::Silence { landed: true, calls: 1 },
+        Fault::Silence { landed: false, calls: 1 },
+        Fault::Silence { landed: true, calls: u64::MAX },
+        Fault::Silence { landed: false, calls: u64::MAX },
+    ];
+}
+
 /// What a call does, as far as faults care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
