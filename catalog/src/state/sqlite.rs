@@ -170,3 +170,31 @@ impl Session for Over<'_> {
         Ok(rows)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_committed_is_durable_and_every_table_is_strict() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let sqlite = Sqlite::open(Some(&folder.path().join("catalog.db"))).expect("opens");
+        let writer = sqlite.writer();
+        let text = |sql: &str| writer.query_row(sql, [], |row| row.get::<_, String>(0)).expect("answers");
+        let number = |sql: &str| writer.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("answers");
+        assert_eq!(text("PRAGMA journal_mode"), "wal");
+        assert_eq!(number("PRAGMA synchronous"), 2, "2 is FULL: the log is synced with each transaction");
+        let own = "FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite_%'";
+        assert_eq!(
+            number("PRAGMA user_version"),
+            migrations::after(0, Dialect::Sqlite).expect("known").last().expect("some").0
+        );
+        assert!(number(&format!("SELECT count(*) {own}")) > 4);
+        assert_eq!(
+            number(&format!("SELECT count(*) {own} AND strict = 0")),
+            0,
+            "{}",
+            text(&format!("SELECT group_concat(name) {own} AND strict = 0"))
+        );
+    }
+}
