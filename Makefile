@@ -14,7 +14,7 @@ flags := --locked $(if $(FEATURES),--features $(FEATURES))
 export TEST_BIN_DIR := $(CURDIR)/target/release
 export TEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
-.PHONY: help run build test test-catalog fuzz lint bench bench-catalog bench-tables readers duckdb venv clean
+.PHONY: help run build test test-catalog fuzz lint bench bench-catalog bench-tables readers beside duckdb venv clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -56,6 +56,9 @@ bench-tables: duckdb ## Measure maintenance: expiry, compaction, manifests. Prin
 readers: build venv ## Trino, Spark, PyIceberg and DuckDB on one lake. Needs Maven, Java 17 and Java 22 or newer.
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-readers.txt
 	$(VENV)/bin/python tests/readers/everywhere.py $(ARGS)
+
+beside: build venv ## PyIceberg appends and deletes beside compaction, for BESIDE_SECONDS (300).
+	BESIDE_SECONDS=$(or $(BESIDE_SECONDS),300) $(CARGO) test $(flags) --test it -- beside_compaction --nocapture
 
 duckdb: ## Fetch libduckdb into .duckdb/lib, unless DUCKDB_LIB_DIR is set or FEATURES=bundled.
 	@$(if $(filter bundled,$(FEATURES)),mkdir -p .duckdb/lib,.ci/duckdb)

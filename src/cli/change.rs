@@ -36,6 +36,14 @@ pub struct Target {
 }
 
 impl Target {
+    /// The table's name.
+    ///
+    /// # Errors
+    /// `Invalid` if it is none.
+    pub fn ident(&self) -> Result<TableIdent> {
+        ident_of(&self.table)
+    }
+
     /// Does what removes files: in the daemon, or here in a lake without one.
     ///
     /// # Errors
@@ -47,6 +55,20 @@ impl Target {
         request: &Q,
         work: impl Fn(&Catalog, &TableIdent, &Q) -> Result<A>,
     ) -> Result<A> {
+        self.upkeep_with(source, verb, request, |catalog, _, ident, request| work(catalog, ident, request))
+    }
+
+    /// The same for what also commits files: by a committer, but in a dry run.
+    ///
+    /// # Errors
+    /// As [`Target::upkeep`].
+    pub fn upkeep_with<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        source: &Source,
+        verb: &str,
+        request: &Q,
+        work: impl Fn(&Catalog, Option<&Committer>, &TableIdent, &Q) -> Result<A>,
+    ) -> Result<A> {
         let ident = ident_of(&self.table)?;
         source.table(&ident)?;
         match (source, self.dry_run) {
@@ -55,9 +77,9 @@ impl Target {
                     .map_err(|error| Error::new(Kind::Internal, "a request").because(error))?;
                 remote.ask(&format!("/maintain/{}/{verb}", table_path(&ident)), &body)
             }
-            (Source::Lake(folder), true) => work(&open_catalog(folder)?, &ident, request),
+            (Source::Lake(folder), true) => work(&open_catalog(folder)?, None, &ident, request),
             (Source::Lake(_), false) => match Place::open(source)? {
-                Place::Lake { catalog, .. } => work(&catalog, &ident, request),
+                Place::Lake { catalog, committer, .. } => work(&catalog, Some(&committer), &ident, request),
                 Place::Daemon(_) => Err(Error::new(Kind::Internal, "a lake is no daemon")),
             },
         }

@@ -1,11 +1,15 @@
 //! `lakectl cherry-pick`.
 
 use clap::Args;
+use iceberg::TableIdent;
+use laked_catalog::Catalog;
 
 use super::change::Target;
 use super::{Output, output};
+use crate::commit::Committer;
+use crate::daemon::picking::pick;
 use crate::error::Result;
-use crate::maintain::cherry_pick::{Request, cherry_pick};
+use crate::maintain::cherry_pick::{Request, preview};
 use crate::read::Source;
 
 /// Add what a snapshot added to `main` too.
@@ -24,7 +28,12 @@ impl CherryPick {
     /// `NotFound`, `Invalid` for the snapshot; those of the commit.
     pub fn run(self, source: &Source, form: Output) -> Result<()> {
         let request = Request { snapshot: self.snapshot, dry_run: self.target.dry_run };
-        let report = self.target.upkeep(source, "cherry-pick", &request, cherry_pick)?;
+        let work =
+            |catalog: &Catalog, committer: Option<&Committer>, ident: &TableIdent, request: &Request| match committer {
+                Some(committer) => pick(catalog, committer, ident, request),
+                None => preview(catalog, ident, request),
+            };
+        let report = self.target.upkeep_with(source, "cherry-pick", &request, work)?;
         if form == Output::Json {
             return output::json(&report);
         }

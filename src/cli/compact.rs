@@ -18,7 +18,7 @@ use super::change::Place;
 use super::{Output, output};
 use crate::commit::replace::{Clustered, Current, Replaced, Replacement, Tables, cluster, replace};
 use crate::config::Size;
-use crate::daemon::compaction::{Done, Manner, planned, step};
+use crate::daemon::compaction::{Done, Manner, Stepped, planned, step};
 use crate::error::{Error, Kind, Result};
 use crate::maintain::compact::{Group, Options, Order, Plan};
 use crate::read::source::ident_of;
@@ -36,19 +36,19 @@ pub struct Compact {
     #[arg(long = "where", value_name = "CONDITION")]
     condition: Option<String>,
     /// Commit in steps that rewrite at most this much, as 10GiB [default: all in one commit].
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     max_bytes: Option<Size>,
     /// Files below the target that a partition must have to be rewritten.
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true)]
     min_inputs: usize,
     /// How rows are put.
     #[arg(long, value_enum, default_value_t = Ordering::Table)]
     order: Ordering,
     /// Partitions that are rewritten at a time [default: one a core].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     threads: Option<usize>,
     /// What sorting and deletes may take in memory, as 256MiB; reading and writing take some more.
-    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", allow_hyphen_values = true)]
     memory: Size,
     /// Print what would be done, and do nothing.
     #[arg(long)]
@@ -67,7 +67,7 @@ enum Ordering {
 /// What was done, or would be.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Report {
+pub(super) struct Report {
     table: String,
     dry_run: bool,
     /// What was rewritten.
@@ -117,17 +117,18 @@ impl Compact {
     /// the commit. Nothing is changed by what was not committed, and nothing of it is left.
     pub fn run(self, source: &Source, form: Output) -> Result<()> {
         let ident = ident_of(&self.table)?;
-        let mut report = Report { table: self.table.clone(), dry_run: self.dry_run, ..Report::default() };
+        let mut report = Report::new(self.table.clone(), self.dry_run);
         let table = source.table(&ident)?;
         let manner = self.manner(&table)?;
         let (_, plan) = planned(&Store::read_only(System::real()), &table.metadata, &manner)?;
         if self.dry_run || plan.groups.is_empty() {
-            plan.groups.iter().for_each(|group| report.enter(group));
-            report.skipped(&plan);
+            report.planned(&plan);
             return print(&report, form);
         }
         let work = Work::open(source, &table)?;
-        let ended = steps(source, &ident, &work, &manner, &mut report);
+        let commit = |replacement| work.replace(replacement);
+        let take = |table: &SourceTable| step(work.store(), (&ident, &table.metadata), &manner, &commit, &progress);
+        let ended = steps(source, &ident, &mut report, &take);
         work.close();
         ended?;
         print(&report, form)
@@ -149,12 +150,15 @@ impl Compact {
     }
 }
 
-/// Commits step after step; a step of its own where others were faster.
-fn steps(source: &Source, ident: &TableIdent, work: &Work<'_>, manner: &Manner, report: &mut Report) -> Result<()> {
+/// Commits step after step; a step of its own where others were faster. `step` takes one on the table as it was loaded.
+pub(super) fn steps(
+    source: &Source,
+    ident: &TableIdent,
+    report: &mut Report,
+    step: &dyn Fn(&SourceTable) -> Result<Stepped>,
+) -> Result<()> {
     for round in 1.. {
-        let table = source.table(ident)?;
-        let commit = |replacement| work.replace(replacement);
-        let stepped = step(work.store(), (ident, &table.metadata), manner, &commit, &progress)?;
+        let stepped = step(&source.table(ident)?)?;
         report.left_out.clear();
         report.skipped(&stepped.plan);
         let mut left = false;
@@ -171,7 +175,8 @@ fn steps(source: &Source, ident: &TableIdent, work: &Work<'_>, manner: &Manner, 
     Ok(())
 }
 
-fn progress(planned: &Plan, number: usize) {
+/// Tells that a group is rewritten.
+pub(super) fn progress(planned: &Plan, number: usize) {
     let group = &planned.groups[number];
     let place = if group.path.is_empty() { "the table" } else { group.path.trim_end_matches('/') };
     let (files, bytes) = (group.inputs.len(), output::bytes(group.bytes()));
@@ -179,6 +184,22 @@ fn progress(planned: &Plan, number: usize) {
 }
 
 impl Report {
+    /// Of nothing yet.
+    pub fn new(table: String, dry_run: bool) -> Self {
+        Report { table, dry_run, ..Report::default() }
+    }
+
+    /// What a plan would do.
+    pub fn planned(&mut self, plan: &Plan) {
+        plan.groups.iter().for_each(|group| self.enter(group));
+        self.skipped(plan);
+    }
+
+    /// Whether nothing was, or would be, rewritten.
+    pub fn is_empty(&self) -> bool {
+        self.partitions.is_empty()
+    }
+
     fn enter(&mut self, group: &Group) {
         let (files, rows, bytes, deletes) = (group.inputs.len(), group.rows(), group.bytes(), group.deletes().len());
         let before = &mut self.before;
@@ -218,39 +239,49 @@ fn named(path: &str) -> String {
 }
 
 fn print(report: &Report, form: Output) -> Result<()> {
-    if form == Output::Json {
-        return output::json(report);
+    match form {
+        Output::Json => output::json(report),
+        Output::Text if report.is_empty() => report.tell_partitions().and_then(|()| output::line("nothing to compact")),
+        Output::Text => report.tell(),
     }
-    let row = |partition: &Partition| {
-        let order = if partition.sorted { "in order" } else { "as they are" };
-        let figures = [partition.files as u64, partition.rows].map(output::count);
-        let [files, rows] = figures;
-        let (name, bytes) = (partition.partition.clone(), output::bytes(partition.bytes));
-        vec![name, files, rows, bytes, output::count(partition.deletes as u64), order.to_string()]
-    };
-    let rows: Vec<Vec<String>> = report.partitions.iter().map(row).collect();
-    if !rows.is_empty() {
-        output::table(&["partition", "files", "rows", "bytes", "deletes", "rows go"], &rows)?;
+}
+
+impl Report {
+    /// Prints it for a person.
+    pub fn tell(&self) -> Result<()> {
+        self.tell_partitions()?;
+        let Amount { files, rows, bytes } = self.before;
+        let (files, rows, bytes) = (output::count(files), output::count(rows), output::bytes(bytes));
+        if self.dry_run {
+            return output::line(format!("{files} files, {rows} rows, {bytes} would be written anew"));
+        }
+        let after = self.after;
+        output::line(format!(
+            "{files} files, {rows} rows, {bytes} became {} files, {} rows, {}; deletes took {} rows out",
+            output::count(after.files),
+            output::count(after.rows),
+            output::bytes(after.bytes),
+            output::count(self.rows_deleted),
+        ))
     }
-    for left in &report.left_out {
-        output::line(format!("left as it is: {} ({} files): {}", left.partition, left.files, left.why))?;
+
+    fn tell_partitions(&self) -> Result<()> {
+        let row = |partition: &Partition| {
+            let order = if partition.sorted { "in order" } else { "as they are" };
+            let figures = [partition.files as u64, partition.rows].map(output::count);
+            let [files, rows] = figures;
+            let (name, bytes) = (partition.partition.clone(), output::bytes(partition.bytes));
+            vec![name, files, rows, bytes, output::count(partition.deletes as u64), order.to_string()]
+        };
+        let rows: Vec<Vec<String>> = self.partitions.iter().map(row).collect();
+        if !rows.is_empty() {
+            output::table(&["partition", "files", "rows", "bytes", "deletes", "rows go"], &rows)?;
+        }
+        for left in &self.left_out {
+            output::line(format!("left as it is: {} ({} files): {}", left.partition, left.files, left.why))?;
+        }
+        Ok(())
     }
-    let Amount { files, rows, bytes } = report.before;
-    let (files, rows, bytes) = (output::count(files), output::count(rows), output::bytes(bytes));
-    if report.partitions.is_empty() {
-        return output::line("nothing to compact");
-    }
-    if report.dry_run {
-        return output::line(format!("{files} files, {rows} rows, {bytes} would be written anew"));
-    }
-    let after = report.after;
-    output::line(format!(
-        "{files} files, {rows} rows, {bytes} became {} files, {} rows, {}; deletes took {} rows out",
-        output::count(after.files),
-        output::count(after.rows),
-        output::bytes(after.bytes),
-        output::count(report.rows_deleted),
-    ))
 }
 
 /// Where it is done.
@@ -287,13 +318,18 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn store(&self) -> &Store {
+    /// Where files are read, and staged.
+    pub fn store(&self) -> &Store {
         match self {
             Work::Beside { store, .. } | Work::Within(_, store) => store,
         }
     }
 
-    fn replace(&self, replacement: Replacement) -> Result<Replaced> {
+    /// Commits a replacement.
+    ///
+    /// # Errors
+    /// Those of [`replace`].
+    pub fn replace(&self, replacement: Replacement) -> Result<Replaced> {
         match self {
             Work::Within(Place::Lake { committer, .. }, _) => committer.replace(replacement),
             Work::Within(Place::Daemon(source), store) | Work::Beside { source, store, .. } => {

@@ -3,6 +3,8 @@
 use clap::Args;
 
 use super::change::Target;
+use super::compact::Report;
+use super::moving::Moving;
 use super::{Output, output, table};
 use crate::contract::partition_term;
 use crate::error::{Error, Kind, Result};
@@ -17,22 +19,32 @@ pub struct EvolvePartition {
     /// Columns and transforms, as "country, day(timestamp)"; also bucket(16, c), truncate(3, c), year, month, hour, and
     /// names, as "day(timestamp) as day". An empty text for none.
     spec: String,
+    #[command(flatten)]
+    moving: Moving,
 }
 
 impl EvolvePartition {
-    /// Plans, commits, prints.
+    /// Plans, commits, moves what is to be moved, prints.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` for the spec, with what is possible; those of the commit.
+    /// `NotFound`; `Invalid` for the spec or the condition, with what is possible; those of the commits. What was moved
+    /// before an error is committed, and the same request goes on from there.
     pub fn run(self, source: &Source, form: Output) -> Result<()> {
         let plan = |table: &SourceTable| {
             let schema = table.metadata.current_schema();
             let items = items(&self.spec)?;
             let terms = items.iter().map(|item| term(item, schema)).collect::<Result<Vec<Term>>>()?;
-            Ok((evolve_partition(&table.metadata, &terms)?, kept(table)))
+            let plan = evolve_partition(&table.metadata, &terms)?;
+            // Before the spec changes, so that what cannot be done afterwards is refused with it.
+            let moves = self.moving.planned(&plan.edit.applied(&table.metadata)?)?;
+            Ok((plan, kept(table), moves))
         };
-        let (plan, kept) = self.target.change(source, plan, |(plan, _)| &plan.edit)?;
-        print(&plan, kept, self.target.dry_run, form)
+        let (plan, kept, moves) = self.target.change(source, plan, |(plan, ..)| &plan.edit)?;
+        let moved = match moves {
+            None => None,
+            Some(moves) => Some(self.moving.run(source, &self.target, &moves)?),
+        };
+        print(&plan, kept, moved.as_ref(), self.target.dry_run, form)
     }
 }
 
@@ -42,26 +54,31 @@ fn kept(table: &SourceTable) -> [u64; 3] {
     ["total-data-files", "total-records", "total-files-size"].map(|key| table::total(snapshot, key))
 }
 
-fn print(plan: &PartitionPlan, [files, rows, bytes]: [u64; 3], dry_run: bool, form: Output) -> Result<()> {
+fn print(plan: &PartitionPlan, kept: [u64; 3], moved: Option<&Report>, dry_run: bool, form: Output) -> Result<()> {
+    let [files, rows, bytes] = kept;
     let changed = !plan.edit.is_empty();
     if form == Output::Json {
         return output::json(&serde_json::json!({
             "before": plan.before, "after": plan.after, "changes": changed, "dry-run": dry_run,
-            "kept": { "files": files, "rows": rows, "bytes": bytes },
+            "kept": { "files": files, "rows": rows, "bytes": bytes }, "moved": moved,
         }));
     }
-    if !changed {
-        return output::line(format!("partitioned by {} already; nothing to do", listed(&plan.after)));
+    if changed {
+        let verb = if dry_run { "would be partitioned" } else { "is partitioned" };
+        output::line(format!("before  {}\nafter   {}", listed(&plan.before), listed(&plan.after)))?;
+        let (files, rows, bytes) = (output::count(files), output::count(rows), output::bytes(bytes));
+        let until = if moved.is_some() { " until they are moved" } else { "" };
+        output::line(format!(
+            "{files} files, {rows} rows, {bytes} keep their layout{until}; what comes next {verb} anew"
+        ))?;
+    } else if moved.is_none() {
+        output::line(format!("partitioned by {} already; nothing to do", listed(&plan.after)))?;
     }
-    let verb = if dry_run { "would be partitioned" } else { "is partitioned" };
-    output::line(format!(
-        "before  {}\nafter   {}\n{} files, {} rows, {} keep their layout; what comes next {verb} anew",
-        listed(&plan.before),
-        listed(&plan.after),
-        output::count(files),
-        output::count(rows),
-        output::bytes(bytes),
-    ))
+    match moved {
+        None => Ok(()),
+        Some(moved) if moved.is_empty() => output::line("no file of another spec is to be moved"),
+        Some(moved) => moved.tell(),
+    }
 }
 
 fn listed(fields: &[Field]) -> String {

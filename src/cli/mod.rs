@@ -17,6 +17,7 @@ mod explain;
 mod health;
 mod ingest;
 mod inspect;
+mod moving;
 mod orphans;
 mod output;
 mod quarantine;
@@ -118,8 +119,10 @@ enum Verb {
         after_help = "Example:\n  lakectl explain glucose.cgm_readings --where \"country = 'TW' and user_id = 'u000001'\" --select timestamp,glucose_mg_dl"
     )]
     Explain(explain::Explain),
-    /// Give a table another partition spec, from now on; what is there keeps its own.
-    #[command(after_help = "Example:\n  lakectl evolve-partition glucose.cgm_readings \"country, day(timestamp)\"")]
+    /// Give a table another partition spec, from now on; what is there keeps its own, or is moved afterwards.
+    #[command(
+        after_help = "Examples:\n  lakectl evolve-partition glucose.cgm_readings \"country, day(timestamp)\"\n  lakectl evolve-partition glucose.cgm_readings \"country, day(timestamp)\" --rewrite-before 2026-01-01 --dry-run"
+    )]
     EvolvePartition(evolve::EvolvePartition),
     /// Add, drop, rename, widen, move, describe a column, or say whether it may be null; no file is rewritten.
     #[command(
@@ -312,6 +315,7 @@ mod tests {
             "health n.t",
             "explain n.t --where a=1 --select a,b",
             "evolve-partition n.t a,day(b) --dry-run",
+            "evolve-partition n.t a --rewrite-before 2026-01-01 --rewrite a=1 --max-bytes 1MiB --threads 1",
             "expire n.t --older-than 5d --retain-last 3 --grace 0s --dry-run",
             "expire n.t --snapshot 1 --snapshot 2",
             "remove-orphans n.t --older-than 1h --force --dry-run",

@@ -97,10 +97,10 @@ pub enum Branch {
         #[command(flatten)]
         at: New,
         /// Keep at least so many of its snapshots.
-        #[arg(long, value_name = "COUNT")]
+        #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
         min_snapshots: Option<i32>,
         /// Keep its snapshots for this long, as 5d.
-        #[arg(long, value_name = "AGE")]
+        #[arg(long, value_name = "AGE", allow_hyphen_values = true)]
         snapshots_for: Option<Age>,
     },
     /// End one; its snapshots go when they expire.
@@ -162,7 +162,7 @@ pub struct New {
     #[arg(long, value_name = "SNAPSHOT|TIME")]
     at: Option<At>,
     /// How long it is kept, as 90d; for ever if absent.
-    #[arg(long, value_name = "AGE")]
+    #[arg(long, value_name = "AGE", allow_hyphen_values = true)]
     keep: Option<Age>,
 }
 

@@ -160,6 +160,20 @@ impl Committer {
         &self.inner
     }
 
+    /// Writes down what a commit that somebody else makes is about to publish, so that a death leaves none of it behind.
+    /// Its snapshot carries the field [`COMMIT_ID`](super::COMMIT_ID).
+    ///
+    /// # Errors
+    /// Storage errors; the intent then does not exist.
+    pub fn announce(&self, intent: Intent) -> Result<()> {
+        self.inner.intents.begin(intent)
+    }
+
+    /// Ends such an intent, once nobody doubts what became of the commit: what it has not used is removed.
+    pub fn settle(&self, commit: Uuid) {
+        clean_up(&self.inner, commit);
+    }
+
     /// The intents that are open: commits on their way, or of unknown outcome.
     pub fn pending(&self) -> Vec<Intent> {
         self.inner.intents.pending()

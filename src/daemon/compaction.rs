@@ -1,4 +1,4 @@
-//! One step of a table's compaction: planned, rewritten, committed.
+//! One step of a table's compaction, or of its move to another partition spec: planned, rewritten, committed.
 //!
 //! `lakectl compact` takes steps until nothing is left to do; so does whoever else looks after a table.
 
@@ -75,7 +75,43 @@ pub fn step(
     commit: &dyn Fn(Replacement) -> Result<Replaced>,
     told: &(dyn Fn(&Plan, usize) + Sync),
 ) -> Result<Stepped> {
-    let (scan, plan) = planned(store, metadata, manner)?;
+    let planned = planned(store, metadata, manner)?;
+    carry_out(store, (ident, metadata), planned, manner, commit, told)
+}
+
+/// A table's move of files of older specs to its own, as planned now, with the scan it was planned from.
+///
+/// # Errors
+/// As [`planned`].
+pub fn planned_move(store: &Store, metadata: &TableMetadata, manner: &Manner) -> Result<(Scan, Plan)> {
+    let scan = plan::plan(store, metadata, metadata.current_snapshot(), &manner.predicate, true)?;
+    let plan = compact::moves(metadata, &scan, manner.options.max_bytes)?;
+    Ok((scan, plan))
+}
+
+/// Takes a step of the move; of the manner's options only the bound of bytes is asked.
+///
+/// # Errors
+/// As [`step`].
+pub fn move_step(
+    store: &Store,
+    (ident, metadata): (&TableIdent, &TableMetadata),
+    manner: &Manner,
+    commit: &dyn Fn(Replacement) -> Result<Replaced>,
+    told: &(dyn Fn(&Plan, usize) + Sync),
+) -> Result<Stepped> {
+    let planned = planned_move(store, metadata, manner)?;
+    carry_out(store, (ident, metadata), planned, manner, commit, told)
+}
+
+fn carry_out(
+    store: &Store,
+    (ident, metadata): (&TableIdent, &TableMetadata),
+    (scan, plan): (Scan, Plan),
+    manner: &Manner,
+    commit: &dyn Fn(Replacement) -> Result<Replaced>,
+    told: &(dyn Fn(&Plan, usize) + Sync),
+) -> Result<Stepped> {
     let threads = manner.threads.clamp(1, plan.groups.len().max(1));
     let job = Job { store, metadata, plan: &plan, threads, memory: manner.memory / threads };
     let rewritten = compact::rewrite(job, &|number| told(&plan, number))?;
@@ -128,7 +164,7 @@ fn delete_id(delete: &PlannedFile) -> DeleteId {
 fn part(plan: &Plan, group: &Group, rewritten: Rewritten) -> Part {
     let files = rewritten.files.into_iter();
     Part {
-        spec_id: group.spec_id,
+        spec_id: group.to_spec,
         inputs: group.inputs.iter().map(|input| input.file.file.file_path().to_string()).collect(),
         outputs: files.map(|file| NewFile { staged: file.staged, data_file: file.data_file }).collect(),
         applied: group.deletes().into_iter().map(|number| delete_id(&plan.deletes[number])).collect(),

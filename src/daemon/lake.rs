@@ -19,6 +19,7 @@ use super::compaction::{Manner, Stepped, step};
 use super::guard::Rules;
 use super::lane::{Feed, Lane, Pace, Stop, Worker};
 use super::pending::Stages;
+use super::picking::pick;
 use super::progress::{LaneState, LaneStatus, Progress, TableStatus, is_late};
 use super::tables::{ensure, ensure_quarantine};
 use super::upkeep;
@@ -34,6 +35,7 @@ use crate::ingest::entry::Answer;
 use crate::ingest::inbox::{self, Inbox, Watch};
 use crate::ingest::push::{Key, PushDoor};
 use crate::ingest::spool::{self, Spool};
+use crate::maintain::cherry_pick;
 use crate::telemetry;
 
 /// What is taken in by [`Lake::ingest`].
@@ -267,6 +269,19 @@ impl Lake {
     /// The files of commits that are under way, or of unknown outcome.
     pub fn in_flight(&self) -> Vec<String> {
         self.committer.pending().into_iter().flat_map(|intent| intent.files).collect()
+    }
+
+    /// Picks a snapshot.
+    ///
+    /// # Errors
+    /// Those of [`pick`].
+    pub fn pick(&self, ident: &TableIdent, request: &cherry_pick::Request) -> Result<cherry_pick::Report> {
+        pick(&self.catalog, &self.committer, ident, request)
+    }
+
+    /// What commits to its tables.
+    pub fn committer(&self) -> &Committer {
+        &self.committer
     }
 
     /// Takes one step of a table's compaction.

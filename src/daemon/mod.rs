@@ -21,6 +21,7 @@ mod listen;
 mod notify;
 mod part;
 mod pending;
+pub mod picking;
 mod progress;
 mod serve;
 mod tables;

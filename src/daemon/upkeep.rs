@@ -23,7 +23,7 @@ use super::lake::Lake;
 use super::lane::Stop;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::http::Problem;
-use crate::maintain::{cherry_pick, expire, ledger, orphans};
+use crate::maintain::{expire, ledger, orphans};
 
 /// How long the thread sleeps at most: what other processes owe is seen after that.
 const SLEEP: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ async fn expire_table(State(lake): State<Arc<Lake>>, at: At, body: String) -> Re
 }
 
 async fn pick(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
-    run(at, body, move |ident, request| cherry_pick::cherry_pick(lake.catalog(), ident, &request)).await
+    run(at, body, move |ident, request| lake.pick(ident, &request)).await
 }
 
 async fn remove_orphans(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {

@@ -5,8 +5,8 @@
 //! Iceberg's Java does; of a write-audit-publish snapshot `published-wap-id` too). What is shown already is refused: a
 //! snapshot that the current one comes from, one that was picked before, a `wap.id` that was published.
 //!
-//! A manifest and a list are written and durable before the commit; who loses deletes them. What a crash leaves is an
-//! orphan. Only format 2 is appended to: format 1 has no sequence numbers, and in format 3 rows have ids, which a file that
+//! A manifest and a list are written and durable before the commit, their names in a [`Journal`] before them: who loses
+//! deletes them, and so does whoever opens the lake after a death. Only format 2 is appended to: format 1 has no sequence numbers, and in format 3 rows have ids, which a file that
 //! is in two snapshots' first lists would have twice.
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +23,7 @@ use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use laked_catalog::store::Store;
 use laked_catalog::{Catalog, Change, Origin, Outcome, Table};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::Edit;
 use super::history::{ancestry, figure};
@@ -112,43 +113,90 @@ pub fn plan(metadata: &TableMetadata, id: i64) -> Result<Pick<'_>> {
     Ok(Pick::Append(picked))
 }
 
+/// What a pick would do.
+///
+/// # Errors
+/// As [`plan`].
+pub fn preview(catalog: &Catalog, ident: &TableIdent, request: &Request) -> Result<Report> {
+    let table = catalog.load(ident)?;
+    Ok(plan(&table.metadata, request.snapshot)?.report(&table.metadata, true))
+}
+
+impl Pick<'_> {
+    fn report(&self, metadata: &TableMetadata, dry_run: bool) -> Report {
+        let (Pick::Forward(picked) | Pick::Append(picked)) = self;
+        Report {
+            from: metadata.current_snapshot_id(),
+            to: None,
+            fast_forward: matches!(self, Pick::Forward(_)),
+            files: figure(picked, "added-data-files"),
+            rows: figure(picked, "added-records"),
+            bytes: figure(picked, "added-files-size"),
+            dry_run,
+        }
+    }
+}
+
+/// What a pick is about to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The pick.
+    pub run: Uuid,
+    /// The table.
+    pub ident: TableIdent,
+    /// Its UUID.
+    pub table: Uuid,
+    /// The current snapshot, from which it starts.
+    pub parent: Option<i64>,
+    /// The snapshot to be.
+    pub snapshot: i64,
+    /// Every file.
+    pub files: Vec<String>,
+}
+
+/// Where picks write down what they publish, so that a death leaves nothing behind.
+pub trait Journal {
+    /// Writes it down, durably. Gives the fields by which the snapshot is told afterwards.
+    ///
+    /// # Errors
+    /// Storage errors; nothing is to be published then.
+    fn begin(&self, announced: Announced) -> Result<Vec<(String, String)>>;
+    /// The pick is over, and nobody doubts how: what it has not used is removed.
+    fn end(&self, run: Uuid);
+}
+
 /// Plans, and unless it is a dry run commits.
 ///
 /// # Errors
 /// As [`plan`]; `Corrupt` for manifests that cannot be read; `Conflict` if others were faster each time; `Unknown`.
-pub fn cherry_pick(catalog: &Catalog, ident: &TableIdent, request: &Request) -> Result<Report> {
+pub fn cherry_pick(catalog: &Catalog, ident: &TableIdent, request: &Request, journal: &dyn Journal) -> Result<Report> {
     let clock = &catalog.store().system().clock;
     for tried in 0..TRIES {
         let table = catalog.load(ident)?;
         let pick = plan(&table.metadata, request.snapshot)?;
-        let (Pick::Forward(picked) | Pick::Append(picked)) = pick;
-        let mut report = Report {
-            from: table.metadata.current_snapshot_id(),
-            to: None,
-            fast_forward: matches!(pick, Pick::Forward(_)),
-            files: figure(picked, "added-data-files"),
-            rows: figure(picked, "added-records"),
-            bytes: figure(picked, "added-files-size"),
-            dry_run: request.dry_run,
-        };
+        let mut report = pick.report(&table.metadata, request.dry_run);
         if request.dry_run {
             return Ok(report);
         }
-        let (id, edit, written) = match pick {
-            Pick::Forward(picked) => (picked.snapshot_id(), forward(&table, picked.snapshot_id()), Vec::new()),
-            Pick::Append(picked) => append(catalog, &table, picked)?,
+        let (run, outcome) = match pick {
+            Pick::Forward(picked) => {
+                report.to = Some(picked.snapshot_id());
+                (None, commit(catalog, ident, forward(&table, picked.snapshot_id())))
+            }
+            Pick::Append(picked) => {
+                let appending = Appending::of(catalog.store(), &table, picked)?;
+                report.to = Some(appending.id);
+                let appended = appending.publish(&table, picked, journal);
+                let run = appending.run;
+                let edit = appended.inspect_err(|_| journal.end(run))?;
+                (Some(run), commit(catalog, ident, edit))
+            }
         };
-        let change = Change { ident: ident.clone(), requirements: edit.requirements, updates: edit.updates };
-        let outcome = catalog.commit(vec![change], Origin::Rest);
-        if matches!(outcome, Outcome::Conflict(_) | Outcome::Refused(_)) {
-            let written: Vec<&str> = written.iter().map(String::as_str).collect();
-            catalog.store().delete_durably(&written)?;
+        if let (Some(run), false) = (run, matches!(outcome, Outcome::Unknown(_))) {
+            journal.end(run);
         }
         match outcome {
-            Outcome::Committed(_) => {
-                report.to = Some(id);
-                return Ok(report);
-            }
+            Outcome::Committed(_) => return Ok(report),
             Outcome::Conflict(_) if tried + 1 < TRIES => clock.pause(WAIT * (1 << tried)),
             Outcome::Conflict(error) | Outcome::Refused(error) | Outcome::Unknown(error) => return Err(error),
         }
@@ -190,48 +238,77 @@ fn added(store: &Store, metadata: &TableMetadata, picked: &Snapshot) -> Result<B
     Ok(added)
 }
 
-/// Writes manifests and a list; returns the new snapshot's id, the change, and what was written.
-fn append(catalog: &Catalog, table: &Table, picked: &Snapshot) -> Result<(i64, Edit, Vec<String>)> {
-    let (store, metadata) = (catalog.store(), &table.metadata);
-    let added = added(store, metadata, picked)?;
-    let run = store.system().ids.uuid();
-    let (high, low) = run.as_u64_pair();
-    let id = ((high ^ low) & (u64::MAX >> 1)).cast_signed();
-    let folder = metadata.properties().get("write.metadata.path").cloned();
-    let folder = folder.unwrap_or_else(|| format!("{}/metadata", metadata.location()));
-    let (mut written, mut manifests) = (Vec::new(), Vec::new());
-    for (spec, files) in &added {
-        let location = format!("{folder}/{run}-m{spec}.avro");
-        manifests.push(write_manifest(store, metadata, id, (*spec, files), &location)?);
-        written.push(location);
+fn commit(catalog: &Catalog, ident: &TableIdent, edit: Edit) -> Outcome {
+    let change = Change { ident: ident.clone(), requirements: edit.requirements, updates: edit.updates };
+    catalog.commit(vec![change], Origin::Rest)
+}
+
+/// An append of what a snapshot added, before anything of it is written.
+struct Appending<'a> {
+    store: &'a Store,
+    run: Uuid,
+    id: i64,
+    /// By their spec, each with the place of its manifest.
+    added: BTreeMap<i32, (String, Vec<DataFile>)>,
+    list: String,
+}
+
+impl<'a> Appending<'a> {
+    fn of(store: &'a Store, table: &Table, picked: &Snapshot) -> Result<Self> {
+        let metadata = &table.metadata;
+        let run = store.system().ids.uuid();
+        let (high, low) = run.as_u64_pair();
+        let id = ((high ^ low) & (u64::MAX >> 1)).cast_signed();
+        let folder = metadata.properties().get("write.metadata.path").cloned();
+        let folder = folder.unwrap_or_else(|| format!("{}/metadata", metadata.location()));
+        let placed = |(spec, files)| (spec, (format!("{folder}/{run}-m{spec}.avro"), files));
+        let added = added(store, metadata, picked)?.into_iter().map(placed).collect();
+        Ok(Self { store, run, id, added, list: format!("{folder}/snap-{id}-{run}.avro") })
     }
-    if let Some(current) = metadata.current_snapshot() {
-        manifests.extend(manifests_of(store, metadata, current)?);
+
+    /// Writes manifests and a list, announced before; gives the change.
+    fn publish(&self, table: &Table, picked: &Snapshot, journal: &dyn Journal) -> Result<Edit> {
+        let metadata = &table.metadata;
+        let (id, parent) = (self.id, metadata.current_snapshot_id());
+        let files = self.added.values().map(|(location, _)| location.clone()).chain([self.list.clone()]).collect();
+        let (run, ident, table_uuid) = (self.run, table.ident.clone(), metadata.uuid());
+        let fields = journal.begin(Announced { run, ident, table: table_uuid, parent, snapshot: id, files })?;
+        let mut manifests = Vec::new();
+        for (spec, (location, files)) in &self.added {
+            manifests.push(write_manifest(self.store, metadata, id, (*spec, files), location)?);
+        }
+        if let Some(current) = metadata.current_snapshot() {
+            manifests.extend(manifests_of(self.store, metadata, current)?);
+        }
+        self.write_list(metadata, manifests)?;
+        let mut summary = summary(metadata, picked, self.added.values().flat_map(|(_, files)| files));
+        summary.additional_properties.extend(fields);
+        let snapshot = Snapshot::builder()
+            .with_snapshot_id(id)
+            .with_parent_snapshot_id(parent)
+            .with_sequence_number(metadata.next_sequence_number())
+            .with_timestamp_ms(self.store.system().clock.now_ms().max(metadata.last_updated_ms()))
+            .with_manifest_list(self.list.clone())
+            .with_summary(summary)
+            .with_schema_id(metadata.current_schema_id())
+            .build();
+        let mut edit = forward(table, id);
+        edit.updates.insert(0, TableUpdate::AddSnapshot { snapshot });
+        Ok(edit)
     }
-    let list = format!("{folder}/snap-{id}-{run}.avro");
-    let io = FileIO::new_with_memory();
-    let (parent, sequence) = (metadata.current_snapshot_id(), metadata.next_sequence_number());
-    let encoded = || -> iceberg::Result<bytes::Bytes> {
-        let output = block_on(io.new_output(&list)?.writer())?;
-        let mut writer = ManifestListWriter::v2(output, id, parent, sequence);
-        writer.add_manifests(manifests.into_iter())?;
-        block_on(writer.close())?;
-        block_on(io.new_input(&list)?.read())
-    };
-    store.put(&list, &encoded().map_err(unreadable)?)?;
-    written.push(list.clone());
-    let snapshot = Snapshot::builder()
-        .with_snapshot_id(id)
-        .with_parent_snapshot_id(parent)
-        .with_sequence_number(sequence)
-        .with_timestamp_ms(store.system().clock.now_ms().max(metadata.last_updated_ms()))
-        .with_manifest_list(list)
-        .with_summary(summary(metadata, picked, added.values().flatten()))
-        .with_schema_id(metadata.current_schema_id())
-        .build();
-    let mut edit = forward(table, id);
-    edit.updates.insert(0, TableUpdate::AddSnapshot { snapshot });
-    Ok((id, edit, written))
+
+    fn write_list(&self, metadata: &TableMetadata, manifests: Vec<ManifestFile>) -> Result<()> {
+        let (io, list) = (FileIO::new_with_memory(), &self.list);
+        let (parent, sequence) = (metadata.current_snapshot_id(), metadata.next_sequence_number());
+        let encoded = || -> iceberg::Result<bytes::Bytes> {
+            let output = block_on(io.new_output(list)?.writer())?;
+            let mut writer = ManifestListWriter::v2(output, self.id, parent, sequence);
+            writer.add_manifests(manifests.into_iter())?;
+            block_on(writer.close())?;
+            block_on(io.new_input(list)?.read())
+        };
+        self.store.put(list, &encoded().map_err(unreadable)?)
+    }
 }
 
 fn write_manifest(
@@ -289,6 +366,17 @@ mod tests {
     use super::*;
     use crate::maintain::histories::History;
 
+    struct Nowhere;
+
+    impl Journal for Nowhere {
+        fn begin(&self, announced: Announced) -> Result<Vec<(String, String)>> {
+            assert!(announced.files.len() == 2 && announced.parent.is_some(), "{announced:?}");
+            Ok(Vec::new())
+        }
+
+        fn end(&self, _: Uuid) {}
+    }
+
     fn current(history: &History) -> i64 {
         history.table().metadata.current_snapshot_id().expect("a snapshot")
     }
@@ -303,7 +391,7 @@ mod tests {
         let second = history.table().refs["side"].snapshot_id;
         history.append(MAIN_BRANCH);
         let pick = |history: &History, snapshot, dry_run| {
-            cherry_pick(&history.catalog, &history.ident, &Request { snapshot, dry_run })
+            cherry_pick(&history.catalog, &history.ident, &Request { snapshot, dry_run }, &Nowhere)
         };
         let before = current(&history);
         let dry = pick(&history, second, true).expect("plans");
@@ -332,7 +420,7 @@ mod tests {
         let side = history.table().refs["side"].snapshot_id;
         let files = history.files();
         let request = Request { snapshot: side, dry_run: false };
-        let done = cherry_pick(&history.catalog, &history.ident, &request).expect("is picked");
+        let done = cherry_pick(&history.catalog, &history.ident, &request, &Nowhere).expect("is picked");
         assert_eq!((done.fast_forward, current(&history)), (true, side));
         assert_eq!(history.files(), files, "nothing is written");
     }

@@ -107,6 +107,22 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The same, if rows can be routed by it.
+    ///
+    /// # Errors
+    /// `Invalid` if a partition field's column is no column of the table's, or lies within another.
+    pub fn routing(self) -> Result<Self> {
+        let columns = self.inner.schema.as_struct().fields().len();
+        let lost = |field: &&PartitionColumn| field.column >= columns && field.transform != Transform::Void;
+        match self.inner.partition.iter().find(lost) {
+            None => Ok(self),
+            Some(field) => {
+                let why = "laked cannot write by a partition field whose column is nested or dropped";
+                Err(Error::new(Kind::Invalid, why).with("field", &field.name))
+            }
+        }
+    }
+
     fn with(
         metadata: &TableMetadata,
         schema: SchemaRef,

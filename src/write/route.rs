@@ -50,7 +50,12 @@ impl Numbers {
 
 /// The partition of each row. The batch is not empty and has the table's columns.
 pub(super) fn route(columns: &[PartitionColumn], batch: &RecordBatch) -> Result<Routed> {
-    let fields = columns.iter().map(|by| numbers(by, batch.column(by.column))).collect::<Result<Vec<_>>>()?;
+    // The column of a field that is void may be gone.
+    let field = |by: &PartitionColumn| match by.transform {
+        Transform::Void => Ok(Numbers::constant(None)),
+        _ => numbers(by, batch.column(by.column)),
+    };
+    let fields = columns.iter().map(field).collect::<Result<Vec<_>>>()?;
     if fields.iter().all(|field| field.rows.is_none()) {
         return Ok(Routed::One(fields.iter().map(|field| field.values[0].clone()).collect()));
     }
@@ -114,7 +119,7 @@ impl Found {
 }
 
 fn numbers(by: &PartitionColumn, column: &ArrayRef) -> Result<Numbers> {
-    if by.transform == Transform::Void || column.null_count() == column.len() {
+    if column.null_count() == column.len() {
         return Ok(Numbers::constant(None));
     }
     match column.data_type() {

@@ -37,7 +37,7 @@ fn body(request: u64) -> String {
 
 /// `-D`: the daemon is our child, not strace, so that ending it ends both. Without `--seccomp-bpf`, under which
 /// strace 6.1 counts calls wrongly and injects nothing after the first.
-fn strace(nth: u64) -> Vec<String> {
+pub fn strace(nth: u64) -> Vec<String> {
     ["-D", "-f", "-qq", "-o", "/dev/null", "-e"]
         .into_iter()
         .map(String::from)

@@ -1,22 +1,27 @@
-//! Random histories: appends, deletes of every sort, evolution and compaction, against a list of rows.
+//! Random histories: appends, deletes of every sort, evolution with and without a move of what is there, compaction,
+//! expiry, rollback, branches, against a list of rows.
 //!
-//! The rows at every snapshot that is kept must be those of the list when it was made, compaction must be done when it says
-//! so, and the lake must be sound. A failure names its seed.
+//! The rows at every snapshot that is kept must be those of the list when it was made, just those must be gone that an
+//! expiry said, compaction and moves must be done when they say so, and the lake must be sound. A failure names its seed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use iceberg::TableUpdate;
-use iceberg::spec::{Literal, Struct, UnboundPartitionSpec};
+use iceberg::spec::{Literal, SnapshotReference, SnapshotRetention, Struct, UnboundPartitionSpec};
 use laked::maintain::compact::Order;
+use laked::maintain::history::ancestry;
+use laked::maintain::retention::Asked;
+use laked::maintain::rollback::{To, rollback, set_current};
+use laked::maintain::{Edit, expire, refs};
 use laked::read::PlannedFile;
 use laked::read::duck::At;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::compact::{TABLE, by_part, create, equality, is_done, is_sound, manner, positions, rows};
-use crate::read::lake::Lake;
+use crate::read::lake::{Lake, ident};
 
 const HISTORIES: u64 = 16;
-const EVENTS: usize = 14;
+const EVENTS: usize = 20;
 
 /// A row as the model knows it.
 #[derive(Clone, Debug)]
@@ -24,7 +29,7 @@ struct Row {
     id: i64,
     part: &'static str,
     n: i64,
-    /// The spec of its file, which compaction keeps.
+    /// The spec of its file, which compaction keeps and a move does not.
     spec: i32,
 }
 
@@ -50,9 +55,10 @@ struct History {
     dice: Dice,
     rows: Vec<Row>,
     next: i64,
-    seen: BTreeMap<i64, Vec<String>>,
+    seen: BTreeMap<i64, Vec<Row>>,
+    expired: BTreeSet<i64>,
     names: usize,
-    compactions: usize,
+    tally: BTreeMap<&'static str, usize>,
 }
 
 impl History {
@@ -61,7 +67,8 @@ impl History {
         let small = [("write.parquet.row-group-limit", "16"), ("write.target-file-size-bytes", "9000")];
         create(&lake, Some(by_part()), !seed.is_multiple_of(3), &small);
         let (rows, seen) = (Vec::new(), BTreeMap::new());
-        Self { lake, dice: Dice(seed), rows, next: 0, seen, names: 0, compactions: 0 }
+        let (expired, tally) = (BTreeSet::new(), BTreeMap::new());
+        Self { lake, dice: Dice(seed), rows, next: 0, seen, expired, names: 0, tally }
     }
 
     fn spec(&self) -> i32 {
@@ -74,11 +81,15 @@ impl History {
     }
 
     fn event(&mut self) {
-        match self.dice.roll(10) {
-            0..4 => self.append(),
-            4 => self.delete_by_value(),
-            5 | 6 => self.delete_by_position(),
-            7 => self.evolve(),
+        match self.dice.roll(16) {
+            0..6 => self.append(),
+            6 => self.delete_by_value(),
+            7 | 8 => self.delete_by_position(),
+            9 => self.evolve(),
+            10 => self.relocate(),
+            11 => self.expire(),
+            12 => self.roll_back(),
+            13 => self.branch(),
             _ => self.compact(),
         }
         self.remember();
@@ -148,7 +159,7 @@ impl History {
         manner.options.max_bytes = bound.then(|| 10_000 + self.dice.roll(20_000));
         let mut rest = 0;
         while self.lake.compact(TABLE, &manner).snapshot_id.is_some() {
-            self.compactions += 1;
+            self.did("compactions");
             self.remember();
             rest += 1;
             assert!(rest < 30, "it does not come to an end");
@@ -159,22 +170,96 @@ impl History {
         }
     }
 
+    /// Moves what has another spec to the table's, step by step; where nothing has, the spec is another first.
+    fn relocate(&mut self) {
+        let spec = self.spec();
+        if self.lake.files(TABLE).iter().all(|file| file.spec_id == spec) {
+            self.evolve();
+        }
+        let mut manner = manner(1);
+        manner.options.max_bytes = (self.dice.roll(2) == 0).then(|| self.dice.roll(20_000));
+        for step in 0.. {
+            let stepped = self.lake.relocate_while(TABLE, &manner, || {});
+            if stepped.snapshot_id.is_none() {
+                break;
+            }
+            assert!(step < 50, "it does not come to an end");
+            self.did("moves");
+            self.remember();
+        }
+        let spec = self.spec();
+        assert!(self.lake.files(TABLE).iter().all(|file| file.spec_id == spec), "all is moved");
+        self.rows.iter_mut().for_each(|row| row.spec = spec);
+    }
+
+    /// Takes old snapshots out, and unlinks their files at once.
+    fn expire(&mut self) {
+        let retain_last = Some(1 + self.dice.roll(4) as i64);
+        let asked = Asked { older_than_ms: Some(0), retain_last, ..Asked::default() };
+        let request = expire::Request { asked, grace_ms: 0, dry_run: false };
+        let report = expire::expire(&self.lake.catalog, &ident(TABLE), &request).expect("expires");
+        self.expired.extend(&report.snapshots);
+        if !report.snapshots.is_empty() {
+            self.did("expiries");
+        }
+    }
+
+    fn apply(&self, edit: Edit) {
+        if !edit.is_empty() {
+            self.lake.change(TABLE, edit.updates);
+        }
+    }
+
+    /// To any ancestor.
+    fn roll_back(&mut self) {
+        let metadata = self.lake.metadata(TABLE);
+        let Some(current) = metadata.current_snapshot_id() else { return };
+        let line: Vec<i64> = ancestry(&metadata, current).map(|snapshot| snapshot.snapshot_id()).collect();
+        let target = line[self.dice.roll(line.len() as u64) as usize];
+        let table = self.lake.catalog.load(&ident(TABLE)).expect("is there");
+        self.apply(rollback(&metadata, &table.refs, To::Snapshot(target)).expect("plans").edit);
+        self.rows = self.seen[&target].clone();
+        self.did("rollbacks");
+    }
+
+    /// What is current becomes a branch, and any snapshot that is kept becomes current: the lines part.
+    fn branch(&mut self) {
+        let table = self.lake.catalog.load(&ident(TABLE)).expect("is there");
+        let Some(current) = table.metadata.current_snapshot_id() else { return };
+        let reference = SnapshotReference::new(current, SnapshotRetention::branch(None, None, None));
+        let name = self.name();
+        self.apply(refs::create(&table.metadata, &table.refs, &name, reference).expect("plans").edit);
+        let mut kept: Vec<i64> = table.metadata.snapshots().map(|snapshot| snapshot.snapshot_id()).collect();
+        kept.sort_by_key(|id| table.metadata.snapshot_by_id(*id).map(|snapshot| snapshot.sequence_number()));
+        let target = kept[self.dice.roll(kept.len() as u64) as usize];
+        let table = self.lake.catalog.load(&ident(TABLE)).expect("is there");
+        self.apply(set_current(&table.metadata, &table.refs, target).expect("plans").edit);
+        self.rows = self.seen[&target].clone();
+        self.did("branches");
+    }
+
+    fn did(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
+    }
+
     /// What the snapshot of now holds, by the model.
     fn remember(&mut self) {
         if let Some(snapshot) = self.lake.metadata(TABLE).current_snapshot_id() {
-            let mut told: Vec<String> =
-                self.rows.iter().map(|row| format!("{},{},{}", row.n, row.id, row.part)).collect();
-            told.sort_by_key(|row| row.split(',').next().and_then(|n| n.parse::<i64>().ok()));
-            self.seen.insert(snapshot, told);
+            self.seen.insert(snapshot, self.rows.clone());
         }
     }
 
     fn holds(&self) {
         let metadata = self.lake.metadata(TABLE);
-        for (snapshot, expected) in &self.seen {
-            assert!(metadata.snapshot_by_id(*snapshot).is_some(), "it is kept");
-            let found = self.lake.rows_at("select n, id, part from ns.t order by n", &At::Snapshot(*snapshot));
-            assert_eq!(&found, expected, "snapshot {snapshot}");
+        let kept: BTreeSet<i64> = metadata.snapshots().map(|snapshot| snapshot.snapshot_id()).collect();
+        let wanted = self.seen.keys().copied().filter(|id| !self.expired.contains(id)).collect();
+        assert_eq!(kept, wanted, "just what expired is gone");
+        for snapshot in kept {
+            let mut rows = self.seen[&snapshot].clone();
+            rows.sort_by_key(|row| row.n);
+            let told: Vec<String> = rows.iter().map(|row| format!("{},{},{}", row.n, row.id, row.part)).collect();
+            let found = self.lake.rows_at("select n, id, part from ns.t order by n", &At::Snapshot(snapshot));
+            assert_eq!(found, told, "snapshot {snapshot}");
         }
         is_sound(&self.lake);
     }
@@ -203,10 +288,12 @@ fn rows_at_every_snapshot_are_those_of_a_list() {
             history.compact();
             history.remember();
             history.holds();
-            history.compactions
+            history.tally
         });
-        let compactions = told.unwrap_or_else(|_| panic!("seed {seed}: see above"));
-        *tally.entry("compactions").or_default() += compactions;
+        let told = told.unwrap_or_else(|_| panic!("seed {seed}: see above"));
+        told.into_iter().for_each(|(what, count)| *tally.entry(what).or_default() += count);
     }
-    assert!(tally["compactions"] > HISTORIES as usize, "{tally:?}");
+    for what in ["compactions", "moves", "expiries", "rollbacks", "branches"] {
+        assert!(tally.get(what).is_some_and(|count| *count >= 5), "{what}: {tally:?}");
+    }
 }

@@ -2,12 +2,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "a sender is no part of the product")]
 
+mod bad_input;
+mod beside;
 mod compact;
 mod compact_histories;
 mod compact_verb;
 mod evolve;
 mod expire;
 mod inspect;
+mod killed;
+mod moving;
 mod orphans;
 mod refs;
 mod schema;

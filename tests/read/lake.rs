@@ -15,7 +15,7 @@ use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
 use laked::budget::Budget;
 use laked::commit::{Append, Committer, NewFile, Outcome};
 use laked::contract::Contract;
-use laked::daemon::compaction::{Manner, Stepped, step};
+use laked::daemon::compaction::{Manner, Stepped, move_step, step};
 use laked::read::Source;
 use laked::read::duck::{At, Form, query};
 use laked::write::{Layout, Writer};
@@ -81,6 +81,16 @@ impl Lake {
             self.committer.replace(replacement)
         };
         step(&self.store, (&ident(table), &metadata), manner, &commit, &|_, _| {}).expect("compacts")
+    }
+
+    /// Takes one step of the table's move to its own spec; `meanwhile` happens before it is committed.
+    pub fn relocate_while(&self, table: &str, manner: &Manner, meanwhile: impl Fn()) -> Stepped {
+        let metadata = self.metadata(table);
+        let commit = |replacement| {
+            meanwhile();
+            self.committer.replace(replacement)
+        };
+        move_step(&self.store, (&ident(table), &metadata), manner, &commit, &|_, _| {}).expect("moves")
     }
 
     pub fn create_by(&self, contract: &Contract, properties: &[(&str, &str)]) {

@@ -1,6 +1,6 @@
 //! One attempt at a replacement, on the table as it is: which parts hold, the manifests, the snapshot, the change.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use iceberg::spec::{
     DataFile, DataFileBuilder, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, PartitionSpecRef,
@@ -9,9 +9,9 @@ use iceberg::spec::{
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use laked_catalog::Change;
 
-use super::check::{Found, find, judge};
+use super::check::{Found, Listed, find, judge};
 use super::{Current, DeleteId, Replacement, Running, Work};
-use crate::commit::manifests::{Encoded, Target, list, of_rewritten, read_list, read_manifest, without};
+use crate::commit::manifests::{Encoded, Target, list, of_rewritten, read_list, without};
 use crate::commit::plan::folder;
 use crate::commit::snapshot::{Balance, COMMIT_ID, replaced};
 use crate::error::{Error, Kind, Result};
@@ -52,11 +52,14 @@ pub(super) fn attempt(running: &mut Running<'_>, current: &Current, number: u32)
     let Some(snapshot) = metadata.current_snapshot() else { return Ok(None) };
     let listed = read_list(running.store, snapshot.manifest_list(), metadata.format_version())?;
     let found = match &running.work {
-        Work::Files(replacement) => find(replacement, running.store, &listed)?,
+        Work::Files(replacement) => find(replacement, running.store, &listed, std::mem::take(&mut running.found))?,
         Work::Manifests(_) => Found::default(),
     };
     let dropped = match &running.work {
-        Work::Files(replacement) => judge(replacement, &found),
+        Work::Files(replacement) => {
+            let outputs: Vec<&[DataFile]> = running.staged.iter().map(|(_, files)| files.as_slice()).collect();
+            judge(replacement, &outputs, &found, metadata)
+        }
         Work::Manifests(_) => BTreeMap::new(),
     };
     let parts: Vec<usize> = (0..running.staged.len()).filter(|number| !dropped.contains_key(number)).collect();
@@ -78,6 +81,7 @@ pub(super) fn attempt(running: &mut Running<'_>, current: &Current, number: u32)
     let used = outputs.chain(encoded.iter().map(|file| file.location.clone())).collect();
     let retention = current.refs.get(MAIN_BRANCH).map(|branch| branch.retention.clone());
     let retention = retention.unwrap_or(SnapshotRetention::branch(None, None, None));
+    running.found = found;
     Ok(Some(Attempt { encoded, used, snapshot, retention }))
 }
 
@@ -136,9 +140,9 @@ impl Making<'_, '_> {
                 ManifestContentType::Deletes => spent.contains(&id_of(&entry.data_file)),
             };
             match found.read.get(&manifest.manifest_path) {
-                Some(entries) if entries.iter().any(goes) => {
-                    let (removed, kept): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(goes);
-                    manifests.push(self.rewritten(&manifest, &kept, &removed)?);
+                Some(own) if own.entries.iter().any(goes) => {
+                    let (removed, kept): (Vec<_>, Vec<_>) = own.entries.iter().cloned().partition(goes);
+                    manifests.push(self.rewritten(&manifest, own, &kept, &removed)?);
                 }
                 _ if alive => manifests.push(manifest),
                 _ => {}
@@ -182,13 +186,11 @@ impl Making<'_, '_> {
     fn rewritten(
         &mut self,
         manifest: &ManifestFile,
+        own: &Listed,
         kept: &[ManifestEntry],
         removed: &[ManifestEntry],
     ) -> Result<ManifestFile> {
-        // By its own schema and spec, in which all its bounds and values can be read.
-        let own = read_manifest(self.running.store, manifest)?;
-        let spec = PartitionSpecRef::new(own.metadata().partition_spec().clone());
-        let target = self.target(own.metadata().schema(), &spec);
+        let target = self.target(&own.schema, &own.spec);
         let (manifest, encoded) = without(&target, manifest.content, kept, removed)?;
         removed.iter().for_each(|entry| self.balance.removes(&entry.data_file));
         self.encoded.push(encoded);
@@ -281,6 +283,3 @@ fn with_first_row_id(file: &DataFile, first: i64) -> Result<DataFile> {
         .build()
         .map_err(|error| Error::new(Kind::Internal, "a data file cannot be described").because(error.to_string()))
 }
-
-/// The entries of manifests by location.
-pub(super) type Entries = HashMap<String, Vec<ManifestEntry>>;

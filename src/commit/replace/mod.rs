@@ -15,7 +15,8 @@
 //!
 //! # When a part no longer holds
 //! One of its files is gone; a delete by position, or a deletion vector, has come for one; a delete that was left out of
-//! the new files is gone, as after a rollback.
+//! the new files is gone, as after a rollback. Where files move to another spec, also: an equality delete has come for a
+//! partition that is left, whose rows it would no longer hit, or for one that is entered, whose new rows it is not about.
 
 mod attempt;
 mod check;
@@ -32,6 +33,7 @@ use laked_catalog::{Catalog, Change, Origin, Outcome as Answer, Refs, Turn};
 use uuid::Uuid;
 
 use self::attempt::{Attempt, attempt};
+use self::check::Found;
 pub use self::manifests::{Clustered, ListedManifest, Made, cluster, listed};
 use super::committer::{Committer, NewFile};
 use super::intents::{Intent, IntentTable, Intents};
@@ -41,6 +43,8 @@ use crate::error::{Error, Kind, Result};
 
 /// How often a commit is tried while others are faster, and how often an unknown outcome is looked into.
 const TRIES: u32 = 200;
+/// How long it is tried.
+const LONGEST: Duration = Duration::from_secs(60);
 /// The wait before the second try; doubled each time, up to the longest.
 const WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
@@ -54,10 +58,10 @@ pub struct DeleteId {
     pub offset: Option<i64>,
 }
 
-/// Files that take the place of others, all of one spec and partition.
+/// Files that take the place of others: of the same spec and partition, or moved to another spec.
 #[derive(Debug)]
 pub struct Part {
-    /// The spec of both.
+    /// The spec of the files that come.
     pub spec_id: i32,
     /// Locations of the data files that go.
     pub inputs: Vec<String>,
@@ -219,6 +223,8 @@ struct Running<'a> {
     /// Every file that has its name, and is not known to be of use.
     published: BTreeSet<String>,
     dropped: Vec<(usize, String)>,
+    /// What the last attempt read of the table.
+    found: Found,
     begun: bool,
 }
 
@@ -246,6 +252,7 @@ impl<'a> Running<'a> {
             staged: Vec::new(),
             published: BTreeSet::new(),
             dropped: Vec::new(),
+            found: Found::default(),
             begun: false,
         })
     }
@@ -258,8 +265,13 @@ impl<'a> Running<'a> {
             let current = self.current()?;
             self.publish(data, &current)?;
         }
+        let clock = &self.store.system().clock;
+        let began = clock.monotonic();
         for tried in 0..TRIES {
             if tried > 0 {
+                if clock.monotonic() - began > LONGEST {
+                    break;
+                }
                 (self.pause)(LONGEST_WAIT.min(WAIT * (1 << tried.min(10))));
             }
             let _turn = if tried > 0 { self.tables.turn(&self.ident) } else { None };
@@ -279,8 +291,12 @@ impl<'a> Running<'a> {
                 Some(conflict) => refusal = Some(conflict),
             }
         }
-        let endless = || Error::new(Kind::Internal, "a replacement without an end");
-        Err(refusal.unwrap_or_else(endless))
+        let why = "others committed to the table faster each time; nothing of this is kept: try again when fewer write";
+        let lost = Error::new(Kind::Conflict, why).with("table", &self.ident);
+        Err(match refusal {
+            Some(refusal) => lost.because(refusal),
+            None => lost,
+        })
     }
 
     fn current(&self) -> Result<Current> {

@@ -2,7 +2,8 @@
 //!
 //! [`plan`](plan()) is a pure function of what a snapshot's manifests say: which files of which partition are to be
 //! written anew, and which deletes apply to them. [`rewrite`](rewrite()) reads those files and stages new ones; who runs
-//! it commits them as a replacement (`commit::replace`). Files keep the partition spec they have, and their rows.
+//! it commits them as a replacement (`commit::replace`). Files keep the partition spec they have, and their rows;
+//! [`moves`] plans the same for files of older specs, whose rows are to be written under the table's.
 //!
 //! # How rows are rewritten
 //! `positions` turns every delete into row numbers: position deletes and deletion vectors as they are, equality deletes by
@@ -22,5 +23,5 @@ mod positions;
 mod rewrite;
 
 pub use deletes::{Applying, id_of};
-pub use plan::{Group, Input, LeftOut, Options, Order, Plan, plan};
+pub use plan::{Group, Input, LeftOut, Options, Order, Plan, moves, plan};
 pub use rewrite::{Job, Rewritten, rewrite};

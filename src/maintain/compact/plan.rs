@@ -1,9 +1,12 @@
-//! What is to be compacted. Pure: a function of what the manifests say.
+//! What is to be compacted, or moved to the table's partition spec. Pure: a function of what the manifests say.
 //!
 //! A file is taken if it is below 75 % or above 180 % of the table's target size, or if deletes by position hit a third of
 //! its rows. Files of one spec and partition are one [`Group`], which is written as one sequence of files: all but the last
 //! reach the target, and the last is joined to the one before if it would be small. So of what a group becomes at most one
 //! file is below 75 %, and only if the partition has no more; alone it is no group, and a plan is a fixed point.
+//!
+//! What is moved are all files of other specs, a group for each of their partitions, whose rows go to as many partitions
+//! as they are of. A moved file has the table's spec, so it is not taken again; a step that is bounded takes at least one.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -53,6 +56,8 @@ pub struct Group {
     pub spec_id: i32,
     /// Its value.
     pub partition: Struct,
+    /// The spec that their rows are written under.
+    pub to_spec: i32,
     /// Where its files go, below the data: `country=TW/`.
     pub path: String,
     /// Whether they are put in the table's order.
@@ -96,6 +101,16 @@ impl Group {
         self.inputs.iter().map(|input| input.file.file.record_count()).sum()
     }
 
+    /// How many of its files, the oldest first, have so many bytes at most.
+    fn fitting(&self, most: u64) -> usize {
+        let mut bytes = 0;
+        let fits = |input: &&Input| {
+            bytes += input.file.file.file_size_in_bytes();
+            bytes <= most
+        };
+        self.inputs.iter().take_while(fits).count()
+    }
+
     /// Deletes that apply to any of them, in order.
     pub fn deletes(&self) -> Vec<usize> {
         let mut all: Vec<usize> = self.inputs.iter().flat_map(|input| input.deletes.iter().copied()).collect();
@@ -112,7 +127,10 @@ impl Group {
 pub fn plan(metadata: &TableMetadata, scan: &Scan, options: &Options) -> Result<Plan> {
     let mut plan = Plan { deletes: scan.deletes.clone(), ..Plan::default() };
     let mut left = options.max_bytes.unwrap_or(u64::MAX);
-    for group in groups(metadata, scan, options)? {
+    let taken = |file: &PlannedFile, deletes: &[usize], layout: &Layout| {
+        takes(file, deletes, &scan.deletes, layout.target_file_size())
+    };
+    for group in groups(metadata, scan, options.order, &taken)? {
         if is_worth_it(&group, options.least_inputs) {
             plan.take(group, &mut left, options);
         }
@@ -120,24 +138,56 @@ pub fn plan(metadata: &TableMetadata, scan: &Scan, options: &Options) -> Result<
     Ok(plan)
 }
 
+/// Plans the move of those files of other specs, of those that a whole scan's condition leaves, to the table's spec.
+///
+/// # Errors
+/// As [`plan`]; `Invalid` if laked cannot write by the table's spec.
+pub fn moves(metadata: &TableMetadata, scan: &Scan, max_bytes: Option<u64>) -> Result<Plan> {
+    let mut plan = Plan { deletes: scan.deletes.clone(), ..Plan::default() };
+    let to_spec = metadata.default_partition_spec_id();
+    Layout::rewriting(metadata, to_spec, true)?.routing()?;
+    let taken = |file: &PlannedFile, _: &[usize], _: &Layout| {
+        (file.spec_id != to_spec && file.file.file_format() == DataFileFormat::Parquet).then_some(true)
+    };
+    let mut left = max_bytes.unwrap_or(u64::MAX);
+    for mut group in groups(metadata, scan, Order::OfTable, &taken)? {
+        group.to_spec = to_spec;
+        let (all, started) = (group.inputs.len(), !plan.groups.is_empty());
+        group.inputs.truncate(group.fitting(left).max(usize::from(!started)));
+        plan.goes_on |= group.inputs.len() < all;
+        if !group.inputs.is_empty() {
+            left = left.saturating_sub(group.bytes());
+            plan.groups.push(group);
+        }
+    }
+    let foreign = |file: &&PlannedFile| file.file.file_format() != DataFileFormat::Parquet && file.spec_id != to_spec;
+    let files = scan.left().filter(foreign).count();
+    if files > 0 {
+        let why = "only Parquet files are written anew".to_string();
+        plan.left_out.push(LeftOut { path: String::new(), files, why });
+    }
+    Ok(plan)
+}
+
+/// Tells whether a file is taken, given the deletes that apply to it and its spec's layout; if so, whether even alone.
+type Taken<'a> = &'a dyn Fn(&PlannedFile, &[usize], &Layout) -> Option<bool>;
+
 /// All that could be taken, by spec and path.
-fn groups(metadata: &TableMetadata, scan: &Scan, options: &Options) -> Result<Vec<Group>> {
+fn groups(metadata: &TableMetadata, scan: &Scan, order: Order, taken: Taken<'_>) -> Result<Vec<Group>> {
     let applying = Applying::of(metadata, &scan.deletes);
     let mut layouts: BTreeMap<i32, Layout> = BTreeMap::new();
     let mut found: HashMap<(i32, &Struct), Group> = HashMap::new();
     for file in scan.left() {
         let layout = match layouts.entry(file.spec_id) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                new.insert(Layout::rewriting(metadata, file.spec_id, options.order == Order::OfTable)?)
-            }
+            Entry::Vacant(new) => new.insert(Layout::rewriting(metadata, file.spec_id, order == Order::OfTable)?),
         };
         let deletes = applying.to(file);
-        let Some(alone) = takes(file, &deletes, &scan.deletes, layout.target_file_size()) else { continue };
+        let Some(alone) = taken(file, &deletes, layout) else { continue };
         let (spec_id, partition, sorted) = (file.spec_id, file.file.partition(), layout.is_sorted());
         let group = found.entry((spec_id, partition)).or_insert_with(|| {
             let path = layout.partition_path(partition);
-            Group { spec_id, partition: partition.clone(), path, sorted, inputs: Vec::new() }
+            Group { spec_id, partition: partition.clone(), to_spec: spec_id, path, sorted, inputs: Vec::new() }
         });
         group.inputs.push(Input { file: file.clone(), deletes, alone });
     }
@@ -181,13 +231,7 @@ fn is_worth_it(group: &Group, least: usize) -> bool {
 impl Plan {
     /// Takes a group, or as much of it as the bound still allows: its oldest files.
     fn take(&mut self, mut group: Group, left: &mut u64, options: &Options) {
-        let all = group.inputs.len();
-        let mut bytes = 0;
-        let fits = |input: &&Input| {
-            bytes += input.file.file.file_size_in_bytes();
-            bytes <= *left
-        };
-        let kept = group.inputs.iter().take_while(fits).count();
+        let (all, kept) = (group.inputs.len(), group.fitting(*left));
         group.inputs.truncate(kept);
         if kept < all {
             self.goes_on = true;

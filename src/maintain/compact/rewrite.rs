@@ -12,8 +12,9 @@ use super::decode::{Decoder, Lineage, Wanted};
 use super::input::File;
 use super::plan::{Group, Input, Plan};
 use super::positions;
+use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
-use crate::write::{Layout, Rewriter, SealedFile, Stream};
+use crate::write::{Layout, Rewriter, SealedFile, Stream, Writer};
 
 /// A rewrite of more groups syncs each file as it is written, and so holds no descriptor of it until it is published.
 const OPEN_GROUPS: usize = 64;
@@ -81,6 +82,9 @@ pub fn rewrite(job: Job<'_>, done: &(dyn Fn(usize) + Sync)) -> Result<Vec<Result
 
 impl Job<'_> {
     fn group(&self, group: &Group) -> Result<Rewritten> {
+        if group.to_spec != group.spec_id {
+            return self.moved(group);
+        }
         let layout = Layout::rewriting(self.metadata, group.spec_id, group.sorted)?;
         let deleted = positions::deleted(self.store, self.metadata, &self.plan.deletes, group, self.memory)?;
         let gone: u64 = deleted.iter().map(RoaringTreemap::len).sum();
@@ -103,12 +107,36 @@ impl Job<'_> {
             rewriter.merge(sorted, unsorted)?;
         }
         let mut files = rewriter.finish()?;
-        if self.plan.groups.len() > OPEN_GROUPS {
-            files.iter_mut().try_for_each(|file| file.staged.settle())?;
-        }
+        self.settle(&mut files)?;
         let deleted = count.removed.load(Ordering::Relaxed);
         check(group, &files, deleted)?;
         Ok(Rewritten { files, deleted, copied })
+    }
+
+    /// The group's rows under another spec: routed to its partitions and sorted there, spilled where memory ends.
+    fn moved(&self, group: &Group) -> Result<Rewritten> {
+        let layout = Layout::rewriting(self.metadata, group.to_spec, true)?.routing()?;
+        let deleted = positions::deleted(self.store, self.metadata, &self.plan.deletes, group, self.memory)?;
+        let (count, budget) = (Arc::new(Count::default()), Budget::new(self.memory));
+        let mut writer = Writer::new(layout.clone(), self.store.clone(), self.store.system().clone(), budget);
+        for (input, deleted) in group.inputs.iter().zip(deleted) {
+            let mut rows = self.reading(&layout, input).stream(deleted, &count);
+            while let Some(batch) = rows()? {
+                writer.write(batch)?;
+            }
+        }
+        let mut files = writer.seal()?.files;
+        self.settle(&mut files)?;
+        let deleted = count.removed.load(Ordering::Relaxed);
+        check(group, &files, deleted)?;
+        Ok(Rewritten { files, deleted, copied: 0 })
+    }
+
+    fn settle(&self, files: &mut [SealedFile]) -> Result<()> {
+        if self.plan.groups.len() > OPEN_GROUPS {
+            files.iter_mut().try_for_each(|file| file.staged.settle())?;
+        }
+        Ok(())
     }
 
     fn reading(&self, layout: &Layout, input: &Input) -> Reading {
