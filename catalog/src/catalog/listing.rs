@@ -50,18 +50,17 @@ pub struct Updated {
 }
 
 impl Catalog {
-    /// Tables or views of a namespace after `after`, in order, at most `most`.
+    /// Names of a namespace's tables or views after `after`, in order, at most `most`.
     pub(crate) fn names_after(
         &self,
         sort: Sort,
         namespace: &NamespaceIdent,
         after: &str,
         most: usize,
-    ) -> Result<Vec<TableIdent>> {
+    ) -> Result<Vec<String>> {
         self.namespace(namespace)?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let names = self.inner.state.names_after(sort, &key(namespace), after, most)?;
-        Ok(names.into_iter().map(|name| TableIdent::new(namespace.clone(), name)).collect())
+        self.inner.state.names_after(sort, &key(namespace), after, most)
     }
 
     /// Whether there is such a table; its metadata is not read.

@@ -24,6 +24,7 @@ mod tables;
 mod tests;
 mod view_body;
 mod views;
+mod workers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,8 +37,9 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
 use iceberg::{NamespaceIdent, TableIdent};
+use serde::Serialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use crate::access;
 use crate::catalog::Catalog;
@@ -48,6 +50,7 @@ pub(crate) use body::parse;
 use idempotency::Idempotency;
 use page::Page;
 use reports::Reports;
+use workers::Workers;
 
 /// Largest request body in bytes: a commit of some ten thousand snapshots' worth of updates.
 const BODY_LIMIT: usize = 64 << 20;
@@ -135,27 +138,25 @@ impl FromRequestParts<Catalog> for Scoped {
     }
 }
 
-/// Requests that are at work at once; others wait for a place, which takes no thread. Some more than share a transaction
-/// usefully, and few enough that what each thread's allocator keeps stays small: a hundred clients would have some
-/// hundreds of threads otherwise.
-static PLACES: Semaphore = Semaphore::const_new(32);
+/// Requests that are at work at once; others wait, which takes no thread. Some more than share a transaction usefully, and
+/// few enough that what each thread's allocator keeps stays small: a hundred clients would have hundreds otherwise.
+static WORKERS: Workers = Workers::new(32);
 
-/// Runs the catalog's work where it may block.
+/// Runs the catalog's work where it may block. It is done to its end, even if nobody waits for it any more.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> std::result::Result<T, Failure> {
-    let panicked = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Failure::from(Error::new(Kind::Internal, "a request's work panicked").because(error))
-    };
-    let place = PLACES.acquire().await.map_err(|error| panicked(error.into()))?;
-    // The work has the place, not the request: one that nobody waits for any more still takes a thread.
-    let placed = move || {
-        let _place = place;
-        work()
-    };
-    match tokio::task::spawn_blocking(placed).await {
+    let (answer, answered) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    WORKERS.run(Box::new(move || {
+        let _runtime = runtime.enter();
+        let _ = answer.send(work());
+    }));
+    match answered.await {
         Ok(result) => result.map_err(Failure::from),
-        Err(error) => Err(panicked(error.into())),
+        Err(lost) => Err(Error::new(Kind::Internal, "a request's work panicked, or no thread can be started")
+            .because(lost)
+            .into()),
     }
 }
 
@@ -175,13 +176,27 @@ fn table_of(Path((namespace, table)): Path<(String, String)>) -> Result<TableIde
 /// A page of a namespace's tables or views.
 async fn identifiers(catalog: Catalog, sort: Sort, namespace: String, parameters: HashMap<String, String>) -> Answer {
     let (namespace, page) = (namespace_of(&namespace)?, Page::asked(&parameters)?);
-    let (mut found, page) = blocking(move || {
-        let found = catalog.names_after(sort, &namespace, &page.after, page.most())?;
-        Ok((found, page))
-    })
-    .await?;
-    let token = page.cut(&mut found, |ident| ident.name().to_string());
-    Ok(Json(json!({ "identifiers": found, "next-page-token": token })).into_response())
+    let listed = move || {
+        let mut names = catalog.names_after(sort, &namespace, &page.after, page.most())?;
+        let token = page.cut(&mut names, Clone::clone);
+        let identifiers = names.iter().map(|name| Identifier { namespace: &namespace, name }).collect();
+        Ok(Json(Identifiers { identifiers, token }).into_response())
+    };
+    blocking(listed).await
+}
+
+/// As the protocol lists them; made into text where the names are read, so that they need no second form.
+#[derive(Serialize)]
+struct Identifiers<'a> {
+    identifiers: Vec<Identifier<'a>>,
+    #[serde(rename = "next-page-token")]
+    token: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Identifier<'a> {
+    namespace: &'a NamespaceIdent,
+    name: &'a str,
 }
 
 fn no_content() -> axum::response::Response {
