@@ -3,12 +3,15 @@
 use clap::Args;
 use laked_catalog::store::Store;
 use laked_catalog::system::System;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Output, output};
+use crate::daemon::maintenance::Schedule;
 use crate::error::{Error, Kind, Result};
 use crate::maintain::health::{Health as Judged, judge};
-use crate::read::source::ident_of;
+use crate::maintain::schedule::Due;
+use crate::read::source::{ident_of, table_path};
 use crate::read::{Predicate, Source, plan};
 
 /// Whether the daemon is well, or how a table is.
@@ -46,10 +49,43 @@ fn of_table(source: &Source, table: &str, form: Output) -> Result<()> {
     let metadata = &table.metadata;
     let plan = plan::plan(&store, metadata, metadata.current_snapshot(), &Predicate::True, true)?;
     let health = judge(metadata, &table.refs, &plan, store.len(&table.metadata_location)?, now_ms)?;
-    match form {
-        Output::Json => output::json(&health),
-        Output::Text => print(&health),
+    let schedule: Option<Schedule> = match source {
+        Source::Daemon(remote) => Some(remote.get(&format!("/maintain/{}/schedule", table_path(&table.ident)))?),
+        Source::Lake(_) => None,
+    };
+    if form == Output::Json {
+        return output::json(&Told { health, schedule });
     }
+    print(&health)?;
+    match schedule {
+        Some(schedule) => print_schedule(&schedule),
+        None => output::line("schedule: without a daemon nothing is done by itself"),
+    }
+}
+
+/// How a table is, and what is to come of it.
+#[derive(Debug, Serialize)]
+struct Told {
+    #[serde(flatten)]
+    health: Judged,
+    /// A running daemon's.
+    schedule: Option<Schedule>,
+}
+
+fn print_schedule(schedule: &Schedule) -> Result<()> {
+    if let Some(run) = &schedule.running {
+        output::line(format!("running: {}, {} since {}", run.id, run.task, output::time(run.began_ms)))?;
+    }
+    for next in &schedule.next {
+        let when = match next.due {
+            Due::Now => "now".to_string(),
+            Due::At(at) => format!("at {}", output::time(at)),
+            Due::OnCommits => "when more is committed".to_string(),
+            Due::Off => "not by itself".to_string(),
+        };
+        output::line(format!("schedule: {} {when}: {}", next.task.name(), next.why))?;
+    }
+    schedule.problems.iter().try_for_each(|problem| output::line(format!("schedule: passed over: {problem}")))
 }
 
 fn print(health: &Judged) -> Result<()> {

@@ -17,6 +17,7 @@ mod explain;
 mod health;
 mod ingest;
 mod inspect;
+mod maintenance;
 mod moving;
 mod orphans;
 mod output;
@@ -155,6 +156,9 @@ enum Verb {
     Compact(compact::Compact),
     /// List a table's files anew, partition by partition, so that queries read few of the lists.
     RewriteManifests(rewrite_manifests::RewriteManifests),
+    /// Look at what laked does to tables by itself, and end it.
+    #[command(subcommand)]
+    Maintenance(maintenance::Maintenance),
     /// Send files, or standard input (`-`), into a table.
     #[command(
         after_help = "Examples:\n  lakectl ingest glucose.cgm_readings readings.ndjson.zst\n  producer | lakectl ingest glucose.cgm_readings - --format csv"
@@ -280,6 +284,7 @@ impl Lakectl {
             Verb::Tag(verb) => verb.run(&place.source()?, place.output),
             Verb::Compact(verb) => verb.run(&place.source()?, place.output),
             Verb::RewriteManifests(verb) => verb.run(&place.source()?, place.output),
+            Verb::Maintenance(verb) => verb.run(&place.source()?, place.output),
             Verb::Ingest(verb) => verb.run(&place.source()?, place.output),
             Verb::Quarantine(verb) => verb.run(&place.source()?, place.output),
             Verb::Sample(verb) => verb.run(),
@@ -328,6 +333,9 @@ mod tests {
             "tag create n.t v --at 7 --keep 90d",
             "compact n.t --where a=1 --max-bytes 1GiB --min-inputs 5 --order none --dry-run",
             "rewrite-manifests n.t --dry-run",
+            "maintenance list n.t --most 5",
+            "maintenance show r --output json",
+            "maintenance cancel r",
             "ingest n.t f --wait",
             "quarantine list",
             "quarantine replay n.t --dry-run",

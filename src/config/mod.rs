@@ -5,6 +5,7 @@
 //! says where it stands. `deploy/laked.toml` documents every one; a test holds the two together.
 
 mod access;
+mod maintenance;
 mod units;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Gatekeeping, Locations, Oidc, Tls, TokensAsked};
+pub use maintenance::{Maintenance, Whose};
 pub use units::{Age, Size};
 
 use crate::error::{Error, Kind, Result};
@@ -39,6 +41,8 @@ pub struct Settings {
     pub spool: Spool,
     /// The inbox.
     pub inbox: Inbox,
+    /// What is done to tables by itself.
+    pub maintenance: Maintenance,
     /// The log.
     pub log: Log,
     /// The metrics.
@@ -167,6 +171,7 @@ impl Default for Settings {
             http: Http::default(),
             spool: Spool::default(),
             inbox: Inbox::default(),
+            maintenance: Maintenance::default(),
             log: Log::default(),
             metrics: Metrics::default(),
             access: Gatekeeping::default(),

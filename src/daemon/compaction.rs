@@ -104,7 +104,11 @@ pub fn move_step(
     carry_out(store, (ident, metadata), planned, manner, commit, told)
 }
 
-fn carry_out(
+/// Carries a plan of the table out; `manner` says with how much.
+///
+/// # Errors
+/// As [`step`].
+pub fn carry_out(
     store: &Store,
     (ident, metadata): (&TableIdent, &TableMetadata),
     (scan, plan): (Scan, Plan),

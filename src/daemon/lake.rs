@@ -16,11 +16,13 @@ use laked_catalog::system::System;
 use laked_catalog::{Catalog, Database, State};
 
 use super::compaction::{Manner, Stepped, step};
+use super::doors::TableDoors;
 use super::guard::Rules;
 use super::lane::{Feed, Lane, Pace, Stop, Worker};
+use super::maintenance::{Maintenance, Means, pressure};
 use super::pending::Stages;
 use super::picking::pick;
-use super::progress::{LaneState, LaneStatus, Progress, TableStatus, is_late};
+use super::progress::{LaneState, Progress, TableStatus, is_late};
 use super::tables::{ensure, ensure_quarantine};
 use super::upkeep;
 use crate::budget::Budget;
@@ -52,18 +54,6 @@ pub struct Source {
     pub key: Option<Key>,
 }
 
-/// One table with its doors.
-pub struct TableDoors {
-    /// `ns.table`.
-    pub name: String,
-    stages: Stages,
-    contract: Arc<Contract>,
-    push: Option<Arc<PushDoor>>,
-    inbox: Option<Arc<Inbox>>,
-    push_progress: Arc<Progress>,
-    inbox_progress: Arc<Progress>,
-}
-
 /// An open lake.
 pub struct Lake {
     settings: Settings,
@@ -74,6 +64,7 @@ pub struct Lake {
     tables: BTreeMap<String, Arc<TableDoors>>,
     watch: Mutex<Option<Watch>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
+    maintenance: Arc<Maintenance>,
     stop: Arc<Stop>,
     _lock: Box<dyn DiskLock>,
 }
@@ -113,8 +104,12 @@ impl Lake {
         catalog.repair_hints()?;
         let committer = Committer::new(catalog.clone(), store, dir.join("intents"))?;
         committer.recover()?;
+        let (budget, stop) = (Budget::new(settings.memory.in_memory()), Arc::<Stop>::default());
+        let upkeep = settings.maintenance.clone();
+        let means = Means::new(catalog.clone(), committer.clone(), budget.clone(), upkeep, stop.clone());
         let mut lake = Lake {
-            budget: Budget::new(settings.memory.in_memory()),
+            maintenance: Arc::new(Maintenance::new(means)?),
+            budget,
             settings,
             system,
             catalog,
@@ -122,7 +117,7 @@ impl Lake {
             tables: BTreeMap::new(),
             watch: Mutex::new(None),
             workers: Mutex::new(Vec::new()),
-            stop: Arc::default(),
+            stop,
             _lock: lock,
         };
         let contracts: Vec<Arc<Contract>> = contracts.into_iter().map(Arc::new).collect();
@@ -201,6 +196,9 @@ impl Lake {
         let (catalog, stop) = (self.catalog.clone(), self.stop.clone());
         let thread = std::thread::Builder::new().name("unlink".into());
         workers.push(thread.spawn(move || upkeep::unlink(&catalog, &stop)).map_err(Error::from)?);
+        let tables = self.tables.values().cloned().collect();
+        let pressure = pressure::of(tables, self.budget.clone(), self.settings.commit.clone());
+        workers.push(self.maintenance.start(pressure)?);
         let settle = self.settings.inbox.settle.get();
         let watch = Watch::start(inboxes, settle, self.system.clock.clone())?;
         *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
@@ -264,6 +262,11 @@ impl Lake {
     /// Its catalog.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// Who looks after its tables.
+    pub fn maintenance(&self) -> &Arc<Maintenance> {
+        &self.maintenance
     }
 
     /// The files of commits that are under way, or of unknown outcome.
@@ -349,6 +352,7 @@ impl Lake {
             }
         }
         self.stop.stop();
+        self.maintenance.wake();
         let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in workers {
             let _ = worker.join();
@@ -401,60 +405,6 @@ impl Lake {
 impl Drop for Lake {
     fn drop(&mut self) {
         self.drain();
-    }
-}
-
-impl TableDoors {
-    /// The push door, or why it is halted.
-    pub fn push(&self) -> Result<Arc<PushDoor>, String> {
-        match (self.push_progress.halted(), &self.push) {
-            (Some(reason), _) => Err(reason),
-            (None, Some(push)) => Ok(push.clone()),
-            (None, None) => Err("it could not be opened".into()),
-        }
-    }
-
-    /// How far the push lane is.
-    pub fn pushed(&self) -> tokio::sync::watch::Receiver<crate::flow::Reach> {
-        self.push_progress.watch()
-    }
-
-    fn status(&self) -> TableStatus {
-        let table = self.stages.catalog.load(&self.stages.ident).ok();
-        let snapshot = table.as_ref().and_then(|t| t.metadata.current_snapshot().cloned());
-        let total =
-            |s: &iceberg::spec::SnapshotRef| s.summary().additional_properties.get("total-records")?.parse().ok();
-        TableStatus {
-            table: self.name.clone(),
-            snapshot_id: snapshot.as_ref().map(|s| s.snapshot_id()),
-            total_records: snapshot.as_ref().and_then(total),
-            lanes: vec![self.push_status(), self.inbox_status()],
-        }
-    }
-
-    fn push_status(&self) -> LaneStatus {
-        let mut status = self.push_progress.status();
-        if let Some(push) = &self.push {
-            let spool = push.spool.status();
-            let now = self.stages.system.clock.now_ms();
-            status.next_entry = spool.next_entry;
-            status.backlog = spool.bytes;
-            status.lag_seconds = spool.oldest_ms.map_or(0.0, |at| (now - at).max(0) as f64 / 1000.0);
-        }
-        status
-    }
-
-    fn inbox_status(&self) -> LaneStatus {
-        let mut status = self.inbox_progress.status();
-        if let Some(inbox) = &self.inbox {
-            let (claims, next) = inbox.pending();
-            status.next_entry = next;
-            status.backlog = claims as u64;
-            let now = self.stages.system.clock.now_ms();
-            status.lag_seconds = inbox.oldest_ms().map_or(0.0, |at| (now - at).max(0) as f64 / 1000.0);
-            status.stopped = inbox.failures();
-        }
-        status
     }
 }
 

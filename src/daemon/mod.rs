@@ -9,6 +9,7 @@
 
 pub mod clustering;
 pub mod compaction;
+mod doors;
 mod exposure;
 mod feed_files;
 mod feed_parts;
@@ -18,6 +19,7 @@ mod issuer;
 mod lake;
 mod lane;
 mod listen;
+pub mod maintenance;
 mod notify;
 mod part;
 mod pending;

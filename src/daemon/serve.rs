@@ -23,6 +23,7 @@ use super::exposure::Exposure;
 use super::issuer;
 use super::lake::Lake;
 use super::listen::{self, Limits};
+use super::maintenance;
 use super::tls::{self, Certificates};
 use super::upkeep;
 use crate::config::{Access, Settings, Tls, TokensAsked};
@@ -70,7 +71,7 @@ pub fn rules() -> Vec<Rule> {
         // The door says itself that it only takes records.
         ("*", "/ingest/{namespace}/{table}", Needs::Known),
     ];
-    laked_catalog::access::RULES.iter().copied().chain(own).chain(upkeep::RULES).collect()
+    laked_catalog::access::RULES.iter().copied().chain(own).chain(upkeep::RULES).chain(maintenance::RULES).collect()
 }
 
 /// Serves `lake` at `listener` until the handle is stopped.
@@ -146,7 +147,7 @@ fn router(lake: Arc<Lake>) -> Router {
     let most = settings.request_most.get();
     let catalog = laked_catalog::rest::router(lake.catalog().clone());
     let catalog = catalog.layer(from_fn(move |request, next| within(most, request, next)));
-    let upkeep = upkeep::router(lake.clone());
+    let upkeep = upkeep::router(lake.clone()).merge(maintenance::router(lake.maintenance().clone()));
     let doors: Arc<dyn Doors> = Arc::new(LakeDoors(lake));
     catalog.merge(own).merge(upkeep).merge(http::router(doors, bounds))
 }

@@ -9,6 +9,8 @@ use laked_catalog::{Catalog, CreateTable, Origin, Table};
 use crate::contract::Contract;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::quarantine;
+use crate::maintain::policy;
+use crate::maintain::retention::LADDER;
 
 /// `ns.table`; a nested namespace has dots of its own.
 pub fn text(ident: &TableIdent) -> String {
@@ -34,6 +36,9 @@ pub fn ensure_quarantine(catalog: &Catalog, contract: &Contract) -> Result<Arc<T
         ("format-version".to_owned(), "2".to_owned()),
         ("write.metadata.delete-after-commit.enabled".to_owned(), "true".to_owned()),
         ("write.metadata.previous-versions-max".to_owned(), "100".to_owned()),
+        // As its table: a producer that is refused commits to it each time.
+        (LADDER.to_owned(), contract.properties().remove(LADDER).unwrap_or_default()),
+        (policy::PROPERTY.to_owned(), "on".to_owned()),
         ("comment".to_owned(), format!("Records that the contract of {} refused", contract.id())),
     ]);
     let create = || CreateTable { schema, spec: Some(spec), sort_order: None, location: None, properties };

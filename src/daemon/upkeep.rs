@@ -44,7 +44,18 @@ pub fn router(lake: Arc<Lake>) -> Router {
         .with_state(lake)
 }
 
-type At = Path<(String, String)>;
+/// A namespace and a table of it.
+pub type At = Path<(String, String)>;
+
+/// The table that a path names.
+///
+/// # Errors
+/// `Invalid` without a namespace.
+pub fn ident_at(Path((namespace, table)): At) -> Result<TableIdent> {
+    let levels = NamespaceIdent::from_strs(namespace.split('\u{1f}'));
+    let namespace = levels.map_err(|error| Error::new(Kind::Invalid, "no namespace").because(error))?;
+    Ok(TableIdent::new(namespace, table))
+}
 
 async fn expire_table(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
     run(at, body, move |ident, request| expire::expire(lake.catalog(), ident, &request)).await
@@ -65,13 +76,11 @@ where
     Q: DeserializeOwned + Send + 'static,
     A: Serialize + Send + 'static,
 {
-    let Path((namespace, table)) = at;
     let asked = move || -> Result<A> {
-        let levels = NamespaceIdent::from_strs(namespace.split('\u{1f}'));
-        let namespace = levels.map_err(|error| Error::new(Kind::Invalid, "no namespace").because(error))?;
+        let ident = ident_at(at)?;
         let unfit = |error| Error::new(Kind::Invalid, "the request cannot be read").because(error);
         let request: Q = serde_json::from_str(if body.is_empty() { "{}" } else { &body }).map_err(unfit)?;
-        work(&TableIdent::new(namespace, table), request)
+        work(&ident, request)
     };
     match tokio::task::spawn_blocking(asked).await {
         Ok(Ok(answer)) => Json(answer).into_response(),
@@ -80,7 +89,8 @@ where
     }
 }
 
-fn problem(error: &Error) -> Problem {
+/// What an error is to who asked.
+pub fn problem(error: &Error) -> Problem {
     let (status, title) = match error.kind() {
         Kind::NotFound if error.message().starts_with("Table does not exist") => {
             (StatusCode::NOT_FOUND, "There is no such table")

@@ -110,14 +110,19 @@ pub fn skew(sizes: impl Iterator<Item = u64>) -> Option<f64> {
     (sizes.len() > 1 && median > 0).then(|| largest as f64 / median as f64)
 }
 
+/// The size that a table's data files should have.
+pub fn target_of(metadata: &TableMetadata) -> u64 {
+    let target = metadata.properties().get("write.target-file-size-bytes");
+    target.and_then(|text| text.trim().parse().ok()).unwrap_or(TARGET)
+}
+
 /// Judges a table; `plan` is of its current snapshot, whole.
 ///
 /// # Errors
 /// `Invalid` for a property that cannot be followed.
 #[allow(clippy::cast_precision_loss, reason = "a share is shown with two digits")]
 pub fn judge(metadata: &TableMetadata, refs: &Refs, plan: &Plan, metadata_bytes: u64, now_ms: i64) -> Result<Health> {
-    let target = metadata.properties().get("write.target-file-size-bytes");
-    let target_bytes = target.and_then(|text| text.parse().ok()).unwrap_or(TARGET);
+    let target_bytes = target_of(metadata);
     let mut partitions: BTreeMap<String, (u64, Vec<u64>)> = BTreeMap::new();
     for planned in &plan.files {
         let size = planned.file.file_size_in_bytes();

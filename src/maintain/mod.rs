@@ -5,6 +5,7 @@
 
 pub mod cherry_pick;
 pub mod compact;
+pub mod cron;
 mod edit;
 pub mod expire;
 pub mod health;
@@ -16,10 +17,13 @@ pub mod ledger;
 pub mod manifests;
 pub mod orphans;
 pub mod partition;
+pub mod policy;
 pub mod reach;
 pub mod refs;
 pub mod retention;
+pub mod ripe;
 pub mod rollback;
+pub mod schedule;
 pub mod schema;
 
 pub use edit::Edit;

@@ -1,6 +1,7 @@
 //! Named events: one function each, that is the log line and the metric at once, so that the two never disagree.
 
 mod log;
+pub mod maintenance;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -70,6 +71,7 @@ fn describe() {
     describe_gauge!("laked_memory_bytes", "Bytes of the memory budget in use");
     describe_gauge!("laked_lane_halted", "1 while a lane is halted");
     describe_histogram!("laked_stage_seconds", "Seconds a stage took for one commit");
+    maintenance::describe();
 }
 
 /// Records are durable.

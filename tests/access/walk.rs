@@ -15,7 +15,7 @@ const TO_COME: &str = "/v1/namespaces/{namespace}/tables/{table}/unregister";
 fn path_of(route: &str, namespace: &str) -> String {
     let path = route.replace("{namespace}", namespace).replace("{*rest}", "nothing");
     let mut path = path.replace("{table}", "none").replace("{view}", "none").replace("{plan}", "none");
-    path = path.replace("{token}", "none");
+    path = path.replace("{token}", "none").replace("{run}", "none");
     assert!(!path.contains('{'), "a parameter that the walk does not know: {path}");
     path
 }

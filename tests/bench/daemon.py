@@ -48,7 +48,8 @@ class Daemon:
         shutil.rmtree(self.lake, ignore_errors=True)
         address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
-        environment = {**os.environ, "LAKED_LOG_LEVEL": "warn"}
+        # Figures are of one thing at a time: nothing is compacted meanwhile.
+        environment = {**os.environ, "LAKED_LOG_LEVEL": "warn", "LAKED_MAINTENANCE_TABLES": "none"}
         environment.update({key: str(value) for key, value in self.settings.items() if key != "schemas"})
         command = [BINARIES / "laked", "--lake", self.lake, "--listen", address]
         if "schemas" in self.settings:

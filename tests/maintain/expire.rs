@@ -15,7 +15,7 @@ fn of_snapshots(count: u64) -> Lake {
     lake
 }
 
-fn snapshots(lake: &Lake) -> Vec<i64> {
+pub fn snapshots(lake: &Lake) -> Vec<i64> {
     let mut found = lake.metadata()["snapshots"].as_array().cloned().unwrap_or_default();
     found.sort_by_key(|one| one["sequence-number"].as_i64());
     found.iter().filter_map(|one| one["snapshot-id"].as_i64()).collect()
@@ -39,7 +39,7 @@ fn files(lake: &Lake) -> BTreeSet<String> {
     found
 }
 
-fn set_property(lake: &Lake, key: &str, value: &str) {
+pub fn set_property(lake: &Lake, key: &str, value: &str) {
     let url = format!("{}/v1/namespaces/probe/tables/readings", lake.url());
     let body = json!({ "requirements": [], "updates": [{ "action": "set-properties", "updates": { key: value } }] });
     let answer = post(&url, &[("Content-Type", "application/json")], body.to_string().as_bytes());

@@ -14,6 +14,7 @@ mod killed;
 mod moving;
 mod orphans;
 mod refs;
+mod schedule;
 mod schema;
 
 use std::path::PathBuf;

@@ -38,7 +38,7 @@ pub struct Neighbour {
     pub folder: String,
 }
 
-fn ident_of(namespace: &str, name: &str) -> Result<TableIdent> {
+pub(super) fn ident_of(namespace: &str, name: &str) -> Result<TableIdent> {
     let namespace = NamespaceIdent::from_strs(namespace.split(SEPARATOR))
         .map_err(|error| Error::new(Kind::Corrupt, "a namespace without a name").because(error))?;
     Ok(TableIdent::new(namespace, name.to_string()))

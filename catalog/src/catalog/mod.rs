@@ -23,6 +23,7 @@ mod plausible;
 mod recovery;
 #[cfg(all(test, feature = "simulation"))]
 mod reply_tests;
+mod runs;
 mod settling;
 #[cfg(all(test, feature = "simulation"))]
 mod settling_tests;
@@ -37,6 +38,7 @@ use cache::Cache;
 pub use deletions::{Neighbour, Owed};
 pub(crate) use plausible::nesting;
 pub use recovery::{Found, Problem, Rebuilt};
+pub use runs::{Run, RunState};
 use settling::Settling;
 pub use turns::Turn;
 use turns::Turns;

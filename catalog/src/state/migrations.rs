@@ -159,6 +159,42 @@ const STEPS: &[Step] = &[
                 body BYTEA NOT NULL
             );",
     },
+    Step {
+        sqlite: "
+            CREATE TABLE maintenance_runs (
+                id TEXT PRIMARY KEY NOT NULL,
+                owner TEXT NOT NULL,
+                namespace TEXT NOT NULL,
+                name TEXT NOT NULL,
+                task TEXT NOT NULL,
+                state TEXT NOT NULL,
+                why TEXT NOT NULL,
+                began_ms INTEGER NOT NULL,
+                ended_ms INTEGER,
+                deadline_ms INTEGER NOT NULL,
+                sequence INTEGER NOT NULL,
+                report BLOB NOT NULL
+            ) STRICT;
+            CREATE INDEX maintenance_runs_by_age ON maintenance_runs (began_ms, id);
+            CREATE INDEX maintenance_runs_by_table ON maintenance_runs (namespace, name, began_ms);",
+        postgres: "
+            CREATE TABLE maintenance_runs (
+                id TEXT COLLATE \"C\" PRIMARY KEY,
+                owner TEXT COLLATE \"C\" NOT NULL,
+                namespace TEXT COLLATE \"C\" NOT NULL,
+                name TEXT COLLATE \"C\" NOT NULL,
+                task TEXT COLLATE \"C\" NOT NULL,
+                state TEXT COLLATE \"C\" NOT NULL,
+                why TEXT NOT NULL,
+                began_ms BIGINT NOT NULL,
+                ended_ms BIGINT,
+                deadline_ms BIGINT NOT NULL,
+                sequence BIGINT NOT NULL,
+                report BYTEA NOT NULL
+            );
+            CREATE INDEX maintenance_runs_by_age ON maintenance_runs (began_ms, id);
+            CREATE INDEX maintenance_runs_by_table ON maintenance_runs (namespace, name, began_ms);",
+    },
 ];
 
 /// The tables with their columns, those of the primary key first and counted: what a backup holds. A table that others
@@ -173,6 +209,24 @@ pub const TABLES: &[(&str, usize, &[&str])] = &[
     ("deletions", 2, &["run", "part", "table_uuid", "namespace", "name", "due_ms", "again_ms", "files"]),
     ("dropped", 1, &["id", "namespace", "name", "metadata_location", "dropped_ms", "purge", "within"]),
     ("unsynced", 1, &["location", "body"]),
+    (
+        "maintenance_runs",
+        1,
+        &[
+            "id",
+            "owner",
+            "namespace",
+            "name",
+            "task",
+            "state",
+            "why",
+            "began_ms",
+            "ended_ms",
+            "deadline_ms",
+            "sequence",
+            "report",
+        ],
+    ),
 ];
 
 /// The steps from version `found` on, each with the version it reaches.

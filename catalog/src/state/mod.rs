@@ -17,6 +17,7 @@ mod pages;
 mod pointers;
 mod pool;
 mod postgres;
+mod runs;
 mod session;
 mod sqlite;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use database::{Database, PostgresUrl};
 pub use deletions::DeletionRow;
 pub use dropped::Dropped;
 pub use pointers::{Kept, Pointer, Sort, Swap};
+pub use runs::{Keep, RUNNING, RunRow};
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Database, DeletionRow, Dropped, Kept, LIFETIME_MS, Sort, State, Swap, TokenRow};
+use super::{Database, DeletionRow, Dropped, Keep, Kept, LIFETIME_MS, RUNNING, RunRow, Sort, State, Swap, TokenRow};
 use crate::error::Kind;
 use crate::postgres_server::PostgresServer;
 
@@ -34,6 +34,7 @@ fn suite(state: &State) {
     a_dropped_table_comes_back_once_unless_purged(state);
     tokens_are_kept_and_revoked_once(state);
     deletions_are_kept_until_they_end(state);
+    a_run_claims_its_table_until_it_ends_or_is_late(state);
     state.settle().expect("settles");
 }
 
@@ -64,6 +65,46 @@ fn deletions_are_kept_until_they_end(state: &State) {
     assert_eq!((put_off.due_ms, put_off.again_ms), (5, 20));
     state.set_deletions("a", &[]).expect("ends");
     assert_eq!(state.next_deletion_ms().expect("reads"), None);
+}
+
+fn a_run_claims_its_table_until_it_ends_or_is_late(state: &State) {
+    let row = |id: &str, name: &str, owner: &str, began_ms| RunRow {
+        id: id.into(),
+        owner: owner.into(),
+        namespace: "n".into(),
+        name: name.into(),
+        task: "compact".into(),
+        state: RUNNING.into(),
+        why: "w".into(),
+        began_ms,
+        ended_ms: None,
+        deadline_ms: began_ms + 100,
+        sequence: 7,
+        report: vec![b'{', b'}'],
+    };
+    let all = Keep { from_ms: i64::MIN, most: 100 };
+    let begin = |row: &RunRow| state.begin_run(row, all).expect("writes");
+    let (first, other) = (row("a", "t", "one", 10), row("b", "t", "two", 50));
+    assert!(begin(&first) && !begin(&other), "one of a table at a time");
+    assert!(begin(&row("c", "u", "two", 60)), "another table is free");
+    assert!(begin(&row("d", "t", "two", 110)), "whose deadline has come holds nothing");
+    state.end_run("d", "done", 120, b"[1]").expect("ends");
+    state.end_run("d", "failed", 130, b"[2]").expect("it has ended already");
+    let ended =
+        RunRow { state: "done".into(), ended_ms: Some(120), report: b"[1]".to_vec(), ..row("d", "t", "two", 110) };
+    assert_eq!(state.run("d").expect("reads"), Some(ended.clone()));
+    assert_eq!(state.cut_off_runs("one", "cut-off", 200).expect("ends"), [first]);
+    assert_eq!(state.cut_off_runs("one", "cut-off", 300).expect("none is left"), []);
+    let ids = |table| state.runs(table, 10).expect("lists").into_iter().map(|run| run.id).collect::<String>();
+    assert_eq!((ids(None), ids(Some(("n", "t")))), ("dca".to_string(), "da".to_string()));
+    assert_eq!(state.runs(None, 1).expect("lists"), [ended]);
+    // Old ones are forgotten, by age and by number; never one that goes on.
+    let keep = |from_ms, most| Keep { from_ms, most };
+    assert!(state.begin_run(&row("e", "v", "one", 400), keep(110, 100)).expect("writes"));
+    assert_eq!(ids(None), "edc");
+    state.end_run("e", "done", 401, b"").expect("ends");
+    assert!(state.begin_run(&row("f", "v", "one", 500), keep(0, 2)).expect("writes"));
+    assert_eq!(ids(None), "fec");
 }
 
 fn tokens_are_kept_and_revoked_once(state: &State) {

@@ -1,0 +1,163 @@
+//! The ledger of maintenance runs, as values. The catalog keeps it because it has the database; who runs what is not its
+//! business.
+
+use iceberg::TableIdent;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::deletions::ident_of;
+use super::{Catalog, key};
+use crate::error::{Error, Kind, Result};
+use crate::state::{Keep, RUNNING, RunRow};
+
+/// Runs that are kept, at most.
+const MOST: i64 = 10_000;
+
+/// Whether a run goes on, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// It goes on.
+    Running,
+    /// It did all there was to do.
+    Done,
+    /// It met an error.
+    Failed,
+    /// Somebody ended it.
+    Cancelled,
+    /// Its deadline came.
+    Overdue,
+    /// Its daemon was stopped.
+    Stopped,
+    /// Its daemon died.
+    CutOff,
+}
+
+const WORDS: [(RunState, &str); 7] = [
+    (RunState::Running, RUNNING),
+    (RunState::Done, "done"),
+    (RunState::Failed, "failed"),
+    (RunState::Cancelled, "cancelled"),
+    (RunState::Overdue, "overdue"),
+    (RunState::Stopped, "stopped"),
+    (RunState::CutOff, "cut-off"),
+];
+
+impl RunState {
+    /// The word for it, in the database, in JSON and in metrics.
+    pub fn word(self) -> &'static str {
+        WORDS.iter().find(|(state, _)| *state == self).map_or(RUNNING, |(_, word)| word)
+    }
+}
+
+/// A run of one task on one table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Run {
+    /// Its id.
+    pub id: String,
+    /// The table, by the name it had.
+    pub table: TableIdent,
+    /// What was done.
+    pub task: String,
+    /// Whether it goes on, or how it ended.
+    pub state: RunState,
+    /// Why it was begun.
+    pub why: String,
+    /// When, in ms since 1970.
+    pub began_ms: i64,
+    /// When it ended.
+    pub ended_ms: Option<i64>,
+    /// When it is given up.
+    pub deadline_ms: i64,
+    /// The table's last sequence number when it began.
+    pub sequence: i64,
+    /// What came of it.
+    pub report: Value,
+}
+
+impl Run {
+    fn of(row: RunRow) -> Result<Run> {
+        let bad = |what: &'static str| Error::new(Kind::Corrupt, "a row of the ledger of runs").with("of", what);
+        let state = WORDS.iter().find(|(_, known)| *known == row.state).map(|(state, _)| *state);
+        Ok(Run {
+            id: row.id,
+            table: ident_of(&row.namespace, &row.name)?,
+            task: row.task,
+            state: state.ok_or_else(|| bad("an unknown state"))?,
+            why: row.why,
+            began_ms: row.began_ms,
+            ended_ms: row.ended_ms,
+            deadline_ms: row.deadline_ms,
+            sequence: row.sequence,
+            report: serde_json::from_slice(&row.report).map_err(|_| bad("no report"))?,
+        })
+    }
+}
+
+fn bytes_of(report: &Value) -> Vec<u8> {
+    report.to_string().into_bytes()
+}
+
+impl Catalog {
+    /// Writes down that a run begins; `false`, and nothing is done, while another one of its table goes on. Runs that
+    /// began before `kept_from_ms` are forgotten, and all but the last ten thousand.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn begin_run(&self, run: &Run, kept_from_ms: i64) -> Result<bool> {
+        let row = RunRow {
+            id: run.id.clone(),
+            owner: self.warehouse().to_string(),
+            namespace: key(run.table.namespace()),
+            name: run.table.name().to_string(),
+            task: run.task.clone(),
+            state: run.state.word().to_string(),
+            why: run.why.clone(),
+            began_ms: run.began_ms,
+            ended_ms: run.ended_ms,
+            deadline_ms: run.deadline_ms,
+            sequence: run.sequence,
+            report: bytes_of(&run.report),
+        };
+        self.inner.state.begin_run(&row, Keep { from_ms: kept_from_ms, most: MOST })
+    }
+
+    /// Writes down how a run ended.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn end_run(&self, id: &str, state: RunState, report: &Value) -> Result<()> {
+        self.inner.state.end_run(id, state.word(), self.now_ms(), &bytes_of(report))
+    }
+
+    /// Writes down that whatever this daemon had begun was cut off, and gives it: for a daemon that starts.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn cut_off_runs(&self) -> Result<Vec<Run>> {
+        let word = RunState::CutOff.word();
+        self.inner.state.cut_off_runs(self.warehouse(), word, self.now_ms())?.into_iter().map(Run::of).collect()
+    }
+
+    /// Runs, newest first; of one table, if it is named.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn runs(&self, table: Option<&TableIdent>, most: usize) -> Result<Vec<Run>> {
+        let table = table.map(|ident| (key(ident.namespace()), ident.name()));
+        let table = table.as_ref().map(|(namespace, name)| (namespace.as_str(), *name));
+        let most = i64::try_from(most).unwrap_or(MOST);
+        self.inner.state.runs(table, most)?.into_iter().map(Run::of).collect()
+    }
+
+    /// A run by its id.
+    ///
+    /// # Errors
+    /// `NotFound`; database errors.
+    pub fn run(&self, id: &str) -> Result<Run> {
+        let none =
+            || Error::new(Kind::NotFound, "there is no such run: see `lakectl maintenance list`").with("run", id);
+        self.inner.state.run(id)?.map(Run::of).transpose()?.ok_or_else(none)
+    }
+}

@@ -1,0 +1,249 @@
+//! The tables that are looked after, with what is to come of each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use iceberg::{NamespaceIdent, TableIdent};
+use laked_catalog::{Catalog, Run, RunState};
+
+use super::is_due;
+use crate::daemon::tables::text;
+use crate::error::{Kind, Result};
+use crate::maintain::policy::{Defaults, Policy, Task};
+use crate::maintain::schedule::{Due, Facts, Next, Past, next};
+use crate::telemetry::maintenance as telemetry;
+
+/// A table is looked at again after this at the latest: its namespace's properties may have changed.
+const AGAIN_MS: i64 = 600_000;
+/// When one that could not be read is looked at again.
+const PUT_OFF_MS: i64 = 60_000;
+/// Runs of a table that are read to learn what was done before.
+const RUNS: usize = 200;
+
+/// What was done of each task.
+pub type Pasts = BTreeMap<Task, Past>;
+
+/// A table that is looked after.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Its name.
+    pub ident: TableIdent,
+    /// Its policy.
+    pub policy: Policy,
+    /// What its metadata says.
+    pub facts: Facts,
+    /// What was done.
+    pub past: Pasts,
+    /// What is to come, task by task.
+    pub next: Vec<Next>,
+}
+
+impl Known {
+    /// A table as it is now; `None` if there is none.
+    ///
+    /// # Errors
+    /// Database errors; `Corrupt`.
+    pub fn of(
+        catalog: &Catalog,
+        defaults: &Defaults,
+        ident: &TableIdent,
+        past: Option<Pasts>,
+        began_ms: i64,
+    ) -> Result<Option<Known>> {
+        let table = match catalog.load(ident) {
+            Err(error) if error.kind() == Kind::NotFound && !error.concerns("location") => return Ok(None),
+            loaded => loaded?,
+        };
+        let policy = Policy::of(&table.metadata, &above(catalog, ident.namespace())?, defaults);
+        let now_ms = catalog.store().system().clock.now_ms();
+        let facts = match policy.is_idle() {
+            true => Facts::default(),
+            false => Facts::of(&table.metadata, &table.refs, now_ms),
+        };
+        let past = match past {
+            Some(past) => past,
+            None if policy.is_idle() => Pasts::new(),
+            None => remembered(&catalog.runs(Some(ident), RUNS)?, began_ms),
+        };
+        let never = Past { began_ms, ..Past::default() };
+        let to_come = |task| next(task, &policy, &facts, past.get(&task).unwrap_or(&never), now_ms);
+        let next = Task::ALL.into_iter().map(to_come).collect();
+        Ok(Some(Known { ident: ident.clone(), policy, facts, past, next }))
+    }
+
+    /// When it is to be looked at again.
+    fn wake_ms(&self, now_ms: i64) -> i64 {
+        let at = |next: &Next| match next.due {
+            Due::At(at) => Some(at),
+            _ => None,
+        };
+        self.next.iter().filter_map(at).min().unwrap_or(i64::MAX).min(now_ms.saturating_add(AGAIN_MS))
+    }
+}
+
+/// The properties of a namespace and of those above it, the nearest first.
+fn above(catalog: &Catalog, namespace: &NamespaceIdent) -> Result<Vec<BTreeMap<String, String>>> {
+    let mut found = Vec::new();
+    let mut at = Some(namespace.clone());
+    while let Some(namespace) = at {
+        match catalog.namespace(&namespace) {
+            Ok(properties) => found.push(properties),
+            Err(error) if error.kind() == Kind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        at = namespace.parent();
+    }
+    Ok(found)
+}
+
+/// What the ledger tells of each task; `runs` are the newest first.
+fn remembered(runs: &[Run], began_ms: i64) -> Pasts {
+    let of = |task: Task| {
+        let own: Vec<&Run> = runs.iter().filter(|run| run.task == task.name()).collect();
+        let last = own.first()?;
+        let is_bad = |run: &&&Run| matches!(run.state, RunState::CutOff | RunState::Failed);
+        let bad = own.iter().take_while(is_bad).count();
+        // The first that is cut off is taken up at once.
+        let failed = if last.state == RunState::CutOff { bad - 1 } else { bad };
+        let done = own.iter().find(|run| !is_bad(run));
+        let past = Past {
+            began_ms,
+            last_ms: Some(last.ended_ms.unwrap_or(last.began_ms)),
+            sequence: done.map_or(0, |run| run.sequence),
+            failed: u32::try_from(failed).unwrap_or(u32::MAX),
+            reason: last.report["error"].as_str().unwrap_or(last.state.word()).to_string(),
+            cut_off: (last.state == RunState::CutOff).then(|| last.id.clone()),
+            ..Past::default()
+        };
+        Some((task, past))
+    };
+    Task::ALL.into_iter().filter_map(of).collect()
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Tables {
+    /// Since when the daemon looks after them, in ms since 1970.
+    pub began_ms: i64,
+    known: HashMap<TableIdent, (Known, i64)>,
+    /// Those that could not be read, and when they are tried again.
+    put_off: HashMap<TableIdent, i64>,
+}
+
+impl Tables {
+    /// None yet.
+    pub fn new(began_ms: i64) -> Tables {
+        Tables { began_ms, known: HashMap::new(), put_off: HashMap::new() }
+    }
+
+    /// What was done to a table so far.
+    pub fn past_of(&self, ident: &TableIdent) -> Option<Pasts> {
+        self.known.get(ident).map(|(known, _)| known.past.clone())
+    }
+
+    /// Keeps a table, or forgets it if it is gone or nobody is to look after it.
+    pub fn put(&mut self, ident: &TableIdent, known: Option<Known>, now_ms: i64) {
+        self.put_off.remove(ident);
+        let before = self.known.remove(ident);
+        let Some(known) = known else { return };
+        let told = before.is_some_and(|(before, _)| before.policy.problems == known.policy.problems);
+        for problem in known.policy.problems.iter().filter(|_| !told) {
+            tracing::warn!(table = %text(ident), problem, "a property of the table's upkeep is passed over");
+        }
+        if known.policy.is_idle() {
+            return;
+        }
+        let expirable = known.facts.expirable.as_ref().and_then(|count| count.as_ref().ok().copied());
+        let (commits, problems) = (known.facts.commits.len(), known.policy.problems.len());
+        telemetry::scheduled(&text(ident), commits, expirable.unwrap_or(0), problems);
+        let wake_ms = known.wake_ms(now_ms);
+        self.known.insert(ident.clone(), (known, wake_ms));
+    }
+
+    /// Puts a table off that cannot be read.
+    pub fn put_off(&mut self, ident: &TableIdent, now_ms: i64) {
+        let again_ms = now_ms.saturating_add(PUT_OFF_MS);
+        match self.known.get_mut(ident) {
+            Some((known, wake_ms)) => {
+                known.next.retain(|next| !is_due(next));
+                *wake_ms = again_ms;
+            }
+            None => drop(self.put_off.insert(ident.clone(), again_ms)),
+        }
+    }
+
+    /// Notes what was done.
+    pub fn note(&mut self, ident: &TableIdent, task: Task, past: Past) {
+        if let Some((known, _)) = self.known.get_mut(ident) {
+            known.past.insert(task, past);
+            known.next.retain(|next| next.task != task);
+        }
+    }
+
+    /// Those whose time has come.
+    pub fn ripe(&self, now_ms: i64) -> Vec<TableIdent> {
+        let known = self.known.iter().map(|(ident, (_, wake_ms))| (ident, *wake_ms));
+        let off = self.put_off.iter().map(|(ident, again_ms)| (ident, *again_ms));
+        known.chain(off).filter(|(_, at)| *at <= now_ms).map(|(ident, _)| ident.clone()).collect()
+    }
+
+    /// The task that is due and has waited longest.
+    pub fn most_urgent(&self) -> Option<(Known, Next)> {
+        let since = |known: &Known, task| known.past.get(&task).and_then(|past| past.last_ms).unwrap_or(0);
+        let due = self.known.values().flat_map(|(known, _)| {
+            known
+                .next
+                .iter()
+                .filter(|next| is_due(next))
+                .map(move |next| ((since(known, next.task), next.task), known, next))
+        });
+        due.min_by_key(|(waits, ..)| *waits).map(|(_, known, next)| (known.clone(), next.clone()))
+    }
+
+    /// How long nothing is due.
+    pub fn sleep(&self, now_ms: i64) -> Duration {
+        let first = self.known.values().map(|(_, wake_ms)| *wake_ms).chain(self.put_off.values().copied()).min();
+        let left = first.map_or(i64::MAX, |first| first.saturating_sub(now_ms));
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    }
+
+    /// How many tables there are, and how many tasks are due.
+    pub fn figures(&self) -> (usize, usize) {
+        let due = self.known.values().flat_map(|(known, _)| &known.next).filter(|next| is_due(next)).count();
+        (self.known.len(), due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: &str, state: RunState, sequence: i64) -> Run {
+        Run {
+            id: id.into(),
+            table: TableIdent::from_strs(["n", "t"]).expect("a name"),
+            task: "compact".into(),
+            state,
+            why: String::new(),
+            began_ms: 10,
+            ended_ms: Some(20),
+            deadline_ms: 30,
+            sequence,
+            report: serde_json::json!({ "error": "no disk" }),
+        }
+    }
+
+    #[test]
+    fn the_ledger_tells_what_was_done_before() {
+        let past = |runs: &[Run]| remembered(runs, 99).remove(&Task::Compact);
+        assert_eq!(past(&[]), None);
+        let done = past(&[run("b", RunState::Done, 7), run("a", RunState::CutOff, 3)]).expect("a past");
+        assert_eq!((done.sequence, done.failed, done.cut_off, done.last_ms), (7, 0, None, Some(20)));
+        let cut = past(&[run("b", RunState::CutOff, 7), run("a", RunState::Done, 3)]).expect("a past");
+        assert_eq!((cut.sequence, cut.failed, cut.cut_off.as_deref()), (3, 0, Some("b")));
+        let again = [run("c", RunState::CutOff, 7), run("b", RunState::CutOff, 7), run("a", RunState::Done, 3)];
+        assert_eq!(past(&again).map(|past| past.failed), Some(1), "it waits before it may kill the daemon again");
+        let failed = past(&[run("b", RunState::Failed, 7)]).expect("a past");
+        assert_eq!((failed.failed, failed.reason.as_str()), (1, "no disk"));
+    }
+}

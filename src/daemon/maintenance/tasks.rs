@@ -1,0 +1,285 @@
+//! The tasks: a look whether there is anything to do, and if so a run.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use iceberg::TableIdent;
+use laked_catalog::plan::{Plan as Scan, Predicate, plan as scan_of};
+use laked_catalog::{RunState, Table};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Means;
+use super::run::{Ended, Running, Wanted};
+use crate::daemon::clustering::clusters;
+use crate::daemon::compaction::{Done, Manner, Stepped, carry_out};
+use crate::daemon::tables::text;
+use crate::error::{Error, Kind, Result};
+use crate::maintain::compact::{self, Options, Order, Plan};
+use crate::maintain::policy::{Policy, Task};
+use crate::maintain::ripe::{Ripeness, choose};
+use crate::maintain::schedule::Facts;
+use crate::maintain::{expire, orphans};
+use crate::telemetry::maintenance as telemetry;
+
+/// How often manifests are planned anew while others replace some.
+const TRIES: usize = 5;
+/// Names of orphans that are kept in the ledger of runs.
+const NAMED: usize = 20;
+
+/// What came of attending to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attended {
+    /// There was nothing to do.
+    Nothing,
+    /// Another daemon has a run of this table.
+    Held,
+    /// A run ended.
+    Ran {
+        /// Whether there is more to do.
+        goes_on: bool,
+        /// How long the look took before it, in ms.
+        look_ms: i64,
+    },
+}
+
+/// A task on a table that is due.
+pub struct Errand<'a> {
+    /// With what.
+    pub means: &'a Means,
+    /// The table.
+    pub ident: &'a TableIdent,
+    /// What is to be done.
+    pub task: Task,
+    /// Why.
+    pub why: &'a str,
+    /// The table's policy.
+    pub policy: &'a Policy,
+    /// What its metadata said.
+    pub facts: &'a Facts,
+}
+
+/// What compaction has done, all steps together.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Compacted {
+    steps: u64,
+    files_before: u64,
+    rows_before: u64,
+    bytes_before: u64,
+    files_after: u64,
+    rows_after: u64,
+    bytes_after: u64,
+    rows_deleted: u64,
+    left_out: Vec<String>,
+    snapshots: Vec<i64>,
+}
+
+/// A plan of what is ripe, and the table it is of.
+type Ripe = (Arc<Table>, Scan, Plan);
+
+impl Errand<'_> {
+    /// Looks, and does what there is to do.
+    ///
+    /// # Errors
+    /// Those of the task: the table is as it was, or what was committed before stays.
+    pub fn attend(&self) -> Result<Attended> {
+        match self.task {
+            Task::Expire => self.expire(),
+            Task::Compact => self.compact(),
+            Task::Manifests => self.manifests(),
+            Task::Orphans => self.orphans(),
+        }
+    }
+
+    fn begin(&self) -> Result<Option<Running<'_>>> {
+        let Errand { ident, task, why, policy, facts, .. } = self;
+        let (deadline_ms, sequence) = (policy.deadline_ms, facts.sequence);
+        Running::begin(self.means, &Wanted { ident, task: *task, why, deadline_ms, sequence })
+    }
+
+    /// A run that is one step.
+    fn at_once(&self, work: impl Fn() -> Result<Value>) -> Result<Attended> {
+        let Some(running) = self.begin()? else { return Ok(Attended::Held) };
+        let (clock, worked) = (&self.means.system.clock, Cell::new(0));
+        let done = running.give_way().and_then(|_| {
+            running.current().note(|progress| progress.doing = self.task.name().into());
+            let began_ms = clock.now_ms();
+            let done = work();
+            worked.set(clock.now_ms().saturating_sub(began_ms).max(0));
+            Ok(done?)
+        });
+        let (ended, report) = match done {
+            Ok(report) => (Ok(()), report),
+            Err(ended) => (Err(ended), json!({})),
+        };
+        running.end(ended, report)?;
+        Ok(Attended::Ran { goes_on: false, look_ms: worked.get() })
+    }
+
+    fn expire(&self) -> Result<Attended> {
+        if !matches!(self.facts.expirable, Some(Ok(count)) if count > 0) {
+            return Ok(Attended::Nothing);
+        }
+        self.at_once(|| {
+            let report = expire::expire(&self.means.catalog, self.ident, &expire::Request::default())?;
+            telemetry::expired(&text(self.ident), report.snapshots.len() as u64);
+            let sums = report
+                .files
+                .values()
+                .fold([0; 3], |sum: [u64; 3], figures| [sum[0] + figures.files, sum[1], sum[2] + figures.bytes]);
+            telemetry::rewritten(&text(self.ident), self.task.name(), sums, [0; 3]);
+            let (snapshots, due_ms) = (report.snapshots.len(), report.due_ms);
+            let (files, unlinked) = (&report.files, &report.unlinked);
+            Ok(json!({ "snapshots": snapshots, "kept": report.kept, "refs": report.refs, "files": files,
+                       "due-ms": due_ms, "unlinked": unlinked }))
+        })
+    }
+
+    fn orphans(&self) -> Result<Attended> {
+        let in_flight = || self.means.committer.pending().into_iter().flat_map(|intent| intent.files).collect();
+        self.at_once(|| {
+            let request = orphans::Request::default();
+            let mut report = orphans::remove_orphans(&self.means.catalog, self.ident, &request, &in_flight)?;
+            telemetry::rewritten(&text(self.ident), self.task.name(), [report.files, 0, report.bytes], [0; 3]);
+            report.named.truncate(NAMED);
+            serde_json::to_value(&report).map_err(|error| Error::new(Kind::Internal, "a report").because(error))
+        })
+    }
+
+    fn manifests(&self) -> Result<Attended> {
+        let Means { catalog, committer, .. } = self.means;
+        let planned = || {
+            let table = catalog.load(self.ident)?;
+            clusters(catalog.store(), (self.ident, &table.metadata))
+        };
+        if planned()?.plan.made.is_empty() {
+            return Ok(Attended::Nothing);
+        }
+        self.at_once(|| {
+            for tried in 1.. {
+                let clusters = planned()?;
+                let (replaced, made) = (clusters.plan.replaced.len() as u64, clusters.plan.made.len() as u64);
+                if made == 0 {
+                    break;
+                }
+                match committer.cluster(clusters.clustered) {
+                    Err(error) if error.kind() == Kind::Conflict && tried < TRIES => {}
+                    ended => {
+                        let snapshot = ended?;
+                        telemetry::rewritten(&text(self.ident), self.task.name(), [replaced, 0, 0], [made, 0, 0]);
+                        return Ok(json!({ "replaced": replaced, "made": made, "snapshot": snapshot }));
+                    }
+                }
+            }
+            Ok(json!({ "replaced": 0, "made": 0 }))
+        })
+    }
+
+    fn compact(&self) -> Result<Attended> {
+        let began_ms = self.means.system.clock.now_ms();
+        let look = self.ripe()?;
+        let look_ms = self.means.system.clock.now_ms().saturating_sub(began_ms).max(0);
+        if look.2.groups.is_empty() {
+            return Ok(Attended::Nothing);
+        }
+        let Some(running) = self.begin()? else { return Ok(Attended::Held) };
+        let mut report = Compacted::default();
+        let ended = self.steps(&running, look, &mut report);
+        let report = serde_json::to_value(&report).unwrap_or_else(|_| json!({}));
+        let goes_on = matches!(ended, Err(Ended::Before(RunState::Overdue)));
+        running.end(ended, report)?;
+        Ok(Attended::Ran { goes_on, look_ms })
+    }
+
+    /// The table as it is, and what of it is ripe.
+    fn ripe(&self) -> Result<Ripe> {
+        let Means { catalog, settings, system, .. } = self.means;
+        let table = catalog.load(self.ident)?;
+        let metadata = &table.metadata;
+        let snapshot = metadata.current_snapshot();
+        let mut scan = scan_of(catalog.store(), metadata, snapshot, &Predicate::True, true)?;
+        let cool_ms = self.policy.triggers.get(&Task::Compact).and_then(|trigger| trigger.cooled_ms).unwrap_or(0);
+        let (min_inputs, hot_files) = (self.policy.min_inputs, self.policy.hot_files);
+        let cooled_ms = system.clock.now_ms().saturating_sub(cool_ms);
+        let waiting = choose(metadata, &mut scan, &Ripeness { min_inputs, hot_files, cooled_ms });
+        telemetry::files_seen(&text(self.ident), scan.files.len(), waiting);
+        let options =
+            Options { least_inputs: min_inputs, max_bytes: Some(settings.step.bytes()), order: Order::OfTable };
+        let plan = compact::plan(metadata, &scan, &options)?;
+        Ok((table, scan, plan))
+    }
+
+    fn steps(&self, running: &Running<'_>, look: Ripe, report: &mut Compacted) -> Result<(), Ended> {
+        let mut look = Some(look);
+        loop {
+            let waited = running.give_way()?;
+            let (table, scan, plan) = match look.take() {
+                Some(look) if !waited => look,
+                _ => self.ripe()?,
+            };
+            if plan.groups.is_empty() {
+                return Ok(());
+            }
+            let (goes_on, bytes) = (plan.goes_on, plan.groups.iter().map(compact::Group::bytes).sum());
+            let began = self.means.system.clock.monotonic();
+            let stepped = self.step(running, &table, (scan, plan))?;
+            let committed = stepped.snapshot_id.is_some();
+            report.add(&stepped, &text(self.ident));
+            running.current().note(|progress| progress.steps += u64::from(committed));
+            running.rest(bytes, began)?;
+            if !(goes_on && committed) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn step(&self, running: &Running<'_>, table: &Table, planned: (Scan, Plan)) -> Result<Stepped, Ended> {
+        let Means { catalog, committer, settings, budget, .. } = self.means;
+        // What is more than half of the budget would hardly ever be free.
+        let memory = settings.memory.in_memory().min(budget.limit() / 2);
+        let _held = running.reserve(memory)?;
+        let order = Order::OfTable;
+        let options = Options { least_inputs: self.policy.min_inputs, max_bytes: None, order };
+        let manner = Manner { options, predicate: Predicate::True, threads: settings.threads.max(1), memory };
+        let groups = planned.1.groups.len();
+        running.current().note(|progress| {
+            (progress.doing, progress.partitions, progress.rewritten) = ("rewrites".into(), groups, 0);
+        });
+        let done = AtomicUsize::new(0);
+        let told = |_: &Plan, _: usize| {
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            running.current().note(|progress| progress.rewritten = done);
+        };
+        let commit = |replacement| committer.replace(replacement);
+        Ok(carry_out(catalog.store(), (self.ident, &table.metadata), planned, &manner, &commit, &told)?)
+    }
+}
+
+impl Compacted {
+    fn add(&mut self, stepped: &Stepped, table: &str) {
+        let (mut before, mut after) = ([0; 3], [0; 3]);
+        for (group, done) in stepped.plan.groups.iter().zip(&stepped.done) {
+            match done {
+                Done::Left(why) => self.left_out.push(format!("{}: {why}", group.path)),
+                Done::Replaced { after: made, deleted, .. } => {
+                    let read = [group.inputs.len() as u64, group.rows(), group.bytes()];
+                    before.iter_mut().zip(read).for_each(|(sum, more)| *sum += more);
+                    after.iter_mut().zip(made).for_each(|(sum, more)| *sum += more);
+                    self.rows_deleted += deleted;
+                }
+            }
+        }
+        self.left_out.truncate(NAMED);
+        telemetry::rewritten(table, Task::Compact.name(), before, after);
+        self.steps += u64::from(stepped.snapshot_id.is_some());
+        self.snapshots.extend(stepped.snapshot_id);
+        self.files_before += before[0];
+        self.rows_before += before[1];
+        self.bytes_before += before[2];
+        self.files_after += after[0];
+        self.rows_after += after[1];
+        self.bytes_after += after[2];
+    }
+}

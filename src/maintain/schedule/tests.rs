@@ -1,0 +1,158 @@
+use std::collections::BTreeMap;
+
+use iceberg::spec::MAIN_BRANCH;
+
+use super::*;
+use crate::maintain::histories::{History, START_MS};
+use crate::maintain::policy::tests::{defaults, trigger};
+
+fn policy(task: Task, text: &str) -> Policy {
+    let metadata = History::new(1, &[]).table().metadata.clone();
+    let triggers = BTreeMap::from([(task, trigger(text))]);
+    Policy { triggers, off: BTreeMap::new(), ..Policy::of(&metadata, &[], &defaults()) }
+}
+
+fn commit(sequence: i64, at_ms: i64) -> Commit {
+    Commit { sequence, at_ms, files: 3, bytes: 100, replaces: false }
+}
+
+fn facts(commits: Vec<Commit>) -> Facts {
+    let sequence = commits.last().map_or(0, |last| last.sequence);
+    Facts { commits, sequence, expirable: Some(Ok(0)), keeps_all: None }
+}
+
+fn due(text: &str, facts: &Facts, past: &Past, now_ms: i64) -> Due {
+    next(Task::Compact, &policy(Task::Compact, text), facts, past, now_ms).due
+}
+
+#[test]
+fn a_task_is_due_after_so_many_commits_files_or_bytes() {
+    let found = facts((1..=9).map(|n| commit(n, n)).collect());
+    let past = Past { sequence: 4, cooled: 4, last_ms: Some(0), ..Past::default() };
+    for (text, then) in [
+        ("5 commits", Due::Now),
+        ("6 commits", Due::OnCommits),
+        ("15 files", Due::Now),
+        ("16 files", Due::OnCommits),
+        ("500B", Due::Now),
+        ("501B", Due::OnCommits),
+        ("6 commits or 15 files", Due::Now),
+    ] {
+        assert_eq!(due(text, &found, &past, 10), then, "{text}");
+    }
+    let why = next(Task::Compact, &policy(Task::Compact, "6 commits or 99 files"), &found, &past, 10).why;
+    assert_eq!(why, "5 of 6 commits, 15 of 99 files came");
+}
+
+#[test]
+fn by_the_clock_it_is_due_once_and_a_missed_time_is_made_up_for() {
+    let minute = 60_000;
+    let past = |last_ms, began_ms| Past { last_ms, began_ms, ..Past::default() };
+    let at = |past: &Past, now| due("cron */5 * * * *", &facts(Vec::new()), past, now);
+    assert_eq!(at(&past(None, minute), 4 * minute), Due::At(5 * minute));
+    assert_eq!(at(&past(None, minute), 5 * minute), Due::Now);
+    assert_eq!(at(&past(Some(5 * minute), minute), 5 * minute + 1), Due::At(10 * minute));
+    assert_eq!(at(&past(Some(5 * minute), 90 * minute), 91 * minute), Due::Now, "nobody was there at that time");
+}
+
+#[test]
+fn files_are_looked_at_when_they_have_cooled_and_those_that_had_not_again() {
+    let text = "cooled 1m";
+    let mut past = Past { began_ms: 1000, ..Past::default() };
+    assert_eq!(due(text, &facts(Vec::new()), &past, 1_000_000), Due::OnCommits);
+    let found = facts(vec![commit(1, 0), commit(2, 50_000)]);
+    assert_eq!(due(text, &found, &past, 60_000), Due::At(61_000), "not before it has been there for as long");
+    assert_eq!(due(text, &found, &past, 61_000), Due::Now);
+    past.looked(&found, &trigger(text), [61_000, 61_500, 500], false);
+    assert_eq!((past.sequence, past.cooled), (2, 1));
+    assert_eq!(due(text, &found, &past, 62_000), Due::At(121_500), "the second was too fresh; once a minute");
+    past.looked(&found, &trigger(text), [121_500, 121_600, 100], false);
+    assert_eq!(due(text, &found, &past, 500_000), Due::OnCommits);
+}
+
+#[test]
+fn commits_whose_snapshots_have_expired_count_and_those_of_maintenance_do_not() {
+    let replaces = |sequence| Commit { replaces: true, ..commit(sequence, 0) };
+    let none = facts(vec![commit(1, 0), replaces(2), replaces(3)]);
+    let past = Past { sequence: 1, cooled: 1, last_ms: Some(0), ..Past::default() };
+    assert_eq!(due("1 commit or cooled 1s", &none, &past, 1_000_000), Due::OnCommits);
+    // 2 to 8 are gone.
+    let gone = facts(vec![commit(1, 0), Commit { at_ms: 5000, ..replaces(9) }]);
+    assert_eq!(gone.since(1), [7, 7, 0]);
+    assert_eq!(due("7 files", &gone, &past, 10), Due::Now);
+    assert_eq!(due("8 commits or cooled 1s", &gone, &past, 10), Due::At(6000), "none is younger than the one after it");
+}
+
+#[test]
+fn looks_take_a_twentieth_of_the_time_and_failures_wait_longer_each_time() {
+    let found = facts(vec![commit(1, 0)]);
+    let mut past = Past::default();
+    past.looked(&facts(Vec::new()), &trigger("1 commit"), [0, 3000, 3000], false);
+    assert_eq!(due("1 commit", &found, &past, 4000), Due::At(63_000));
+    assert_eq!(due("1 commit", &found, &past, 63_000), Due::Now);
+    past.failed("no disk".into(), 100_000);
+    assert_eq!(due("1 commit", &found, &past, 100_000), Due::At(160_000));
+    past.failed("no disk".into(), 160_000);
+    let again = next(Task::Compact, &policy(Task::Compact, "1 commit"), &found, &past, 170_000);
+    assert_eq!(again.due, Due::At(280_000));
+    assert!(again.why.contains("no disk") && again.why.contains('2'), "{}", again.why);
+    (0..99).for_each(|_| past.failed("no disk".into(), 0));
+    assert_eq!(due("1 commit", &found, &past, 1), Due::At(3_600_000));
+    past.looked(&found, &trigger("1 commit"), [0, 1, 1], false);
+    assert_eq!(past.failed, 0);
+}
+
+#[test]
+fn what_was_cut_off_is_taken_up_at_once_and_what_was_left_over_soon() {
+    let left = Past { goes_on: true, last_ms: Some(5), ..Past::default() };
+    assert_eq!(due("9 commits", &facts(Vec::new()), &left, 6), Due::At(60_005));
+    assert_eq!(due("9 commits", &facts(Vec::new()), &left, 60_005), Due::Now);
+    let cut = Past { cut_off: Some("7".into()), ..Past::default() };
+    let then = next(Task::Compact, &policy(Task::Compact, "9 commits"), &facts(Vec::new()), &cut, 6);
+    assert!(then.due == Due::Now && then.why.contains("run 7"), "{then:?}");
+}
+
+#[test]
+fn why_nothing_is_done_is_said() {
+    let on = policy(Task::Expire, "1 commit");
+    let keeps = Facts { keeps_all: Some("gc.enabled is false".into()), ..facts(Vec::new()) };
+    let next = |task, policy: &Policy, facts: &Facts| next(task, policy, facts, &Past::default(), 0);
+    assert_eq!(next(Task::Expire, &on, &keeps).due, Due::Off);
+    assert_ne!(next(Task::Compact, &policy(Task::Compact, "1 commit"), &keeps).due, Due::Off, "it removes nothing");
+    let unclear = Facts { expirable: Some(Err("no ladder".into())), ..facts(Vec::new()) };
+    assert_eq!(next(Task::Expire, &on, &unclear).why, "no ladder");
+    let foreign = Policy::of(&History::new(1, &[]).table().metadata, &[], &defaults());
+    let off = next(Task::Compact, &foreign, &facts(Vec::new()));
+    assert!(off.due == Due::Off && off.why.contains("laked.maintenance"), "{off:?}");
+}
+
+#[test]
+fn facts_are_of_commits_and_not_of_maintenance() {
+    let mut history = History::new(1, &[("laked.retention", "1m:all")]);
+    (0..3).for_each(|_| history.append(MAIN_BRANCH));
+    let table = history.table();
+    let found = Facts::of(&table.metadata, &table.refs, START_MS + 60_001);
+    assert_eq!(found.commits.iter().map(|commit| commit.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((found.sequence, found.expirable, found.keeps_all), (3, Some(Ok(2)), None));
+}
+
+/// An hour of a commit a second: expiry is looked at once a minute, small files once a minute.
+#[test]
+fn an_hour_of_commits_takes_few_looks() {
+    let (expire, compact) = ("60 commits or cron */5 * * * *", "cooled 1m");
+    for (task, text) in [(Task::Expire, expire), (Task::Compact, compact)] {
+        let (policy, trigger) = (policy(task, text), trigger(text));
+        let (mut past, mut looks) = (Past { began_ms: START_MS, ..Past::default() }, 0);
+        let mut found = facts(Vec::new());
+        for second in 1..=3600 {
+            let now = START_MS + second * 1000;
+            found.commits.push(commit(second, now));
+            found.sequence = second;
+            if next(task, &policy, &found, &past, now).due == Due::Now {
+                looks += 1;
+                past.looked(&found, &trigger, [now, now + 100, 100], false);
+            }
+        }
+        assert!((55..=62).contains(&looks), "{text}: {looks} looks");
+    }
+}

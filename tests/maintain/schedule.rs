@@ -1,0 +1,178 @@
+//! What laked does to tables by itself: under a producer, killed, cancelled, late, told not to.
+
+use std::process::Command;
+use std::sync::mpsc;
+
+use serde_json::{Value, json};
+
+use super::expire::{set_property, snapshots};
+use super::{BODY, Lake, TABLE, produce};
+use crate::kit::daemon::{Daemon, get};
+
+/// A lake whose daemon has these settings, by the environment.
+fn with(lake: &mut Lake, settings: &[(&str, &str)]) {
+    let mut command = lake.folder.served();
+    command.args(["--commit-age", "50ms"]).envs(settings.iter().copied());
+    lake.daemon = Some(Daemon::spawn(command).expect("the daemon starts"));
+}
+
+/// A lake without a daemon, with so many bodies in it, where a compaction is due at the next start.
+fn due_at_start(bodies: u64) -> Lake {
+    let mut lake = Lake::new();
+    // Off while they come.
+    set_property(&lake, "laked.maintenance", "off");
+    lake.send(0..bodies);
+    set_property(&lake, "laked.maintenance.compact", "3 commits");
+    set_property(&lake, "laked.maintenance.min-inputs", "2");
+    set_property(&lake, "laked.maintenance.expire", "off");
+    set_property(&lake, "laked.maintenance", "on");
+    lake.stop();
+    lake
+}
+
+/// The runs of a task that the daemon knows, newest first.
+fn runs(url: &str, task: &str) -> Vec<Value> {
+    let answer = get(&format!("{url}/maintenance/runs?most=1000&table={TABLE}")).expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let listed: Value = serde_json::from_str(&answer.body).expect("JSON");
+    listed["runs"].as_array().expect("runs").iter().filter(|run| run["task"] == task).cloned().collect()
+}
+
+fn until_runs(lake: &Lake, task: &str, what: &str, holds: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    lake.daemon.as_ref().expect("a daemon").until(what, || holds(&runs(lake.url(), task)));
+    runs(lake.url(), task)
+}
+
+fn files(lake: &Lake) -> usize {
+    lake.json(&["files", TABLE]).as_array().expect("files").len()
+}
+
+fn is_whole(lake: &mut Lake, bodies: u64) {
+    assert_eq!(lake.numbers(), (0..bodies * BODY).collect::<Vec<_>>());
+    lake.stop();
+    assert_eq!(lake.json(&["doctor", "--deep", "--stopped"])["violations"], json!([]));
+}
+
+#[test]
+fn under_a_producer_files_are_merged_and_snapshots_thinned_by_themselves() {
+    let mut lake = Lake::new();
+    for (key, value) in [
+        ("laked.retention", "1s:all"),
+        ("laked.maintenance.expire", "5 commits"),
+        ("laked.maintenance.compact", "cooled 1s or 20 files"),
+        ("laked.maintenance.min-inputs", "2"),
+        ("laked.maintenance.hot-files", "8"),
+        ("laked.maintenance.manifests", "20 commits"),
+        ("laked.maintenance.orphans", "cron * * * * *"),
+    ] {
+        set_property(&lake, key, value);
+    }
+    let url = lake.url().to_owned();
+    let producer = std::thread::spawn(move || produce(&url, 0..121, &mpsc::channel().0));
+    let is_done = |run: &Value| run["state"] == "done";
+    until_runs(&lake, "compact", "files are merged while more come", |runs| runs.iter().any(is_done));
+    until_runs(&lake, "expire", "snapshots expire while more come", |runs| runs.iter().any(is_done));
+    assert!(producer.join().is_ok());
+    let daemon = lake.daemon.as_ref().expect("a daemon");
+    // What is left of each partition: sizes that double, or nearly.
+    daemon.until("few files are left", || files(&lake) <= 2 * 6);
+    for task in ["compact", "expire"] {
+        assert_eq!(
+            runs(lake.url(), task).iter().find(|run| !matches!(run["state"].as_str(), Some("done" | "running"))),
+            None
+        );
+    }
+    let listed = lake.lakectl(&["maintenance", "list", TABLE, "--most", "1000"]);
+    assert!(listed.contains("files became") && listed.contains("snapshots expired"), "{listed}");
+    let first = runs(lake.url(), "compact").pop().expect("a run");
+    let shown = lake.lakectl(&["maintenance", "show", first["id"].as_str().expect("an id")]);
+    assert!(shown.contains("why") && shown.contains("files-before"), "{shown}");
+    assert!(snapshots(&lake).len() < 60, "{}", snapshots(&lake).len());
+    let metrics = get(&format!("{}/metrics", lake.url())).expect("an answer").body;
+    for series in [
+        r#"laked_maintenance_runs_total{table="probe.readings",task="compact",outcome="done"}"#,
+        r#"laked_maintenance_runs_total{table="probe.readings",task="expire",outcome="done"}"#,
+        r#"laked_maintenance_files_total{table="probe.readings",task="compact",way="removed"}"#,
+        "laked_maintenance_run_seconds_count",
+        r#"laked_table_snapshots{table="probe.readings"}"#,
+        "laked_maintenance_due",
+    ] {
+        assert!(metrics.contains(series), "{series} is not in\n{metrics}");
+    }
+    let health = lake.lakectl(&["health", TABLE]);
+    assert!(health.contains("schedule: compact") && health.contains("schedule: expire"), "{health}");
+    is_whole(&mut lake, 121);
+}
+
+#[test]
+fn a_run_that_is_killed_is_marked_and_planned_anew_and_no_row_is_lost() {
+    let mut lake = due_at_start(6);
+    let place = lake.path();
+    // Each of these calls takes so long that a run is met under way.
+    let calls = "rename,renameat2,fsync,fdatasync";
+    let mut strace = Command::new("strace");
+    strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+    strace.args(["-e", &format!("inject={calls}:delay_enter=200000")]);
+    let served = lake.folder.served();
+    strace.arg(served.get_program()).args(served.get_args());
+    lake.daemon =
+        Some(Daemon::spawn(strace).expect("strace runs: install it (apt-get install strace), as .ci/run does"));
+    let under_way = until_runs(&lake, "compact", "it begins", |runs| !runs.is_empty());
+    let id = under_way[0]["id"].clone();
+    // By SIGKILL.
+    drop(lake.daemon.take());
+    let left = lake.json(&["maintenance", "show", id.as_str().expect("an id")]);
+    assert_eq!(left["state"], "running", "nobody was there to note that it died");
+    assert_eq!(lake.numbers(), (0..6 * BODY).collect::<Vec<_>>(), "before or after, in {}", place.display());
+    lake.start();
+    until_runs(&lake, "compact", "it is marked", |runs| {
+        runs.iter().any(|run| run["id"] == id && run["state"] == "cut-off")
+    });
+    let daemon = lake.daemon.as_ref().expect("a daemon");
+    daemon.until("its work is done", || files(&lake) == 2);
+    lake.send(6..8);
+    is_whole(&mut lake, 8);
+}
+
+#[test]
+fn a_run_rests_is_cancelled_and_given_up_when_its_time_has_come() {
+    let mut lake = due_at_start(6);
+    // After its first step it would rest for hours.
+    with(&mut lake, &[("LAKED_MAINTENANCE_RATE", "1B")]);
+    let rests = |run: &Value| run["progress"]["doing"].as_str().is_some_and(|doing| doing.contains("rests"));
+    let running = until_runs(&lake, "compact", "it rests", |runs| runs.iter().any(rests));
+    let id = running[0]["id"].as_str().expect("an id").to_owned();
+    assert!(lake.lakectl(&["health", TABLE]).contains(&format!("running: {id}")));
+    assert!(lake.lakectl(&["maintenance", "cancel", &id]).contains("before its next step"));
+    let ended = until_runs(&lake, "compact", "it ends", |runs| runs.iter().all(|run| run["state"] != "running"));
+    assert_eq!((&ended[0]["state"], &ended[0]["report"]["files-after"]), (&json!("cancelled"), &json!(2)));
+    lake.refuses(&["maintenance", "cancel", &id], "cancelled");
+    lake.refuses(&["maintenance", "cancel", "none"], "no such run");
+    lake.refuses(&["maintenance", "show", "none"], "maintenance list");
+    lake.refuses(&["maintenance", "list", "probe.none"], "there is no table");
+    set_property(&lake, "laked.maintenance.deadline", "200ms");
+    lake.send(6..12);
+    until_runs(&lake, "compact", "one is given up", |runs| runs.iter().any(|run| run["state"] == "overdue"));
+    is_whole(&mut lake, 12);
+}
+
+#[test]
+fn what_a_table_says_is_followed_and_what_it_says_wrongly_is_told() {
+    let lake = Lake::new();
+    lake.send(0..4);
+    let compact = |lake: &Lake| {
+        let next = lake.json(&["health", TABLE])["schedule"]["next"].clone();
+        next.as_array().expect("tasks").iter().find(|next| next["task"] == "compact").cloned().expect("compaction")
+    };
+    assert_eq!(compact(&lake)["due"], "at", "a minute after files came");
+    set_property(&lake, "laked.maintenance.compact", "often");
+    let told = lake.json(&["health", TABLE])["schedule"]["problems"].clone();
+    assert!(told[0].as_str().is_some_and(|told| told.contains("'often'")), "{told}");
+    assert_eq!(compact(&lake)["due"], "at", "the settings hold");
+    set_property(&lake, "laked.maintenance", "off");
+    let off = compact(&lake);
+    assert_eq!((&off["due"], &off["why"]), (&json!("off"), &json!("laked.maintenance is off")));
+    let foreign = lake.lakectl(&["health", "probe.readings"]);
+    assert!(foreign.contains("schedule: compact not by itself"), "{foreign}");
+    assert!(lake.lakectl(&["maintenance", "list"]).contains("nothing was done"));
+}
