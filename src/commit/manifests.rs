@@ -1,12 +1,9 @@
-//! Manifests and manifest lists, encoded in memory, and which old manifests a commit joins.
+//! Manifests and manifest lists, encoded in memory.
 //!
 //! A list names every manifest of the table, so the number of manifests must stay small and none may be read back for
-//! a commit: what we wrote ourselves is kept in memory ([`Known`]) as long as the table's metadata file is the one we
-//! left, and read again after a foreign commit.
-//!
-//! Joining is tiered: only manifests below an eighth of `commit.manifest.target-size-bytes` are joined, when there are
-//! `commit.manifest.min-count-to-merge` of them. Java joins up to the full target, which writes an almost full manifest
-//! again every hundred commits; here a row group of entries is written again a bounded number of times.
+//! a commit: what we wrote ourselves is kept in memory ([`Known`]). After a foreign commit the list is read again, unless the
+//! snapshot is still ours (an expiry, a property); what is known of manifests that are listed still holds. What a list says of a manifest never changes, so its bytes are kept too: a
+//! list costs what is new in it, however many manifests the table has.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,6 +19,7 @@ use iceberg::spec::{
 use laked_catalog::Table;
 use laked_catalog::store::{Store, kind_of};
 
+use super::container::{Container, Records};
 use crate::error::{Error, Kind, Result};
 
 /// Manifests with more entries are read back when they are joined, instead of being kept.
@@ -39,31 +37,56 @@ pub(super) fn avro(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -
 pub(super) struct Known {
     /// The metadata file it holds for.
     pub metadata_location: String,
-    /// The current snapshot's manifests, newest first.
+    /// The current snapshot's list; empty if there is none.
+    pub list: String,
+    /// The manifests in it, newest first.
     pub manifests: Vec<ManifestFile>,
     /// How `main` is retained: a commit sets the branch and must not drop that.
     pub retention: SnapshotRetention,
     /// Entries of manifests we wrote.
     pub entries: HashMap<String, Arc<Vec<ManifestEntry>>>,
+    /// Manifests we joined: each of their entries spells out what others inherit.
+    pub spelled: HashSet<String>,
+    /// What the current list says of its manifests, if we wrote it.
+    pub records: Option<Records>,
     kept: usize,
 }
 
 impl Known {
-    /// Reads the current snapshot's manifest list.
-    pub fn read(table: &Table, store: &Store) -> Result<Known> {
-        let metadata = &table.metadata;
-        let manifests = match metadata.current_snapshot() {
-            None => Vec::new(),
-            Some(snapshot) => read_list(store, snapshot.manifest_list(), metadata.format_version())?,
-        };
-        let retention = table.refs.get(MAIN_BRANCH).map(|branch| branch.retention.clone());
-        Ok(Known {
-            metadata_location: table.metadata_location.clone(),
-            manifests,
-            retention: retention.unwrap_or(SnapshotRetention::branch(None, None, None)),
+    fn nothing() -> Known {
+        Known {
+            metadata_location: String::new(),
+            list: String::new(),
+            manifests: Vec::new(),
+            retention: SnapshotRetention::branch(None, None, None),
             entries: HashMap::new(),
+            spelled: HashSet::new(),
+            records: None,
             kept: 0,
-        })
+        }
+    }
+
+    /// Reads the current snapshot's manifest list, unless it is the one that is known.
+    pub fn read(before: Option<Known>, table: &Table, store: &Store) -> Result<Known> {
+        let metadata = &table.metadata;
+        let list = metadata.current_snapshot().map_or("", |snapshot| snapshot.manifest_list());
+        let retention = table.refs.get(MAIN_BRANCH).map(|branch| branch.retention.clone());
+        let retention = retention.unwrap_or(SnapshotRetention::branch(None, None, None));
+        let metadata_location = table.metadata_location.clone();
+        let before = before.unwrap_or_else(Known::nothing);
+        // Another format may read the same list otherwise.
+        let is_known = before.list == list && metadata.format_version() == FormatVersion::V2;
+        let mut known = Known { metadata_location, retention, ..before };
+        if !is_known {
+            known.manifests = match list {
+                "" => Vec::new(),
+                list => read_list(store, list, metadata.format_version())?,
+            };
+            known.list = list.to_string();
+            known.records = None;
+            known.prune();
+        }
+        Ok(known)
     }
 
     /// Keeps the entries of a manifest we wrote, if they are few.
@@ -78,6 +101,7 @@ impl Known {
     pub fn prune(&mut self) {
         let listed: HashSet<&str> = self.manifests.iter().map(|manifest| manifest.manifest_path.as_str()).collect();
         self.entries.retain(|path, _| listed.contains(path.as_str()));
+        self.spelled.retain(|path| listed.contains(path.as_str()));
         self.kept = self.entries.values().map(|entries| entries.len()).sum();
     }
 
@@ -232,6 +256,27 @@ pub(super) fn entries_of<'a>(target: &Target<'_>, files: impl Iterator<Item = &'
     files.map(entry).collect()
 }
 
+/// A manifest list of format 2: what an earlier list said of its manifests, behind the `new` ones.
+pub(super) fn list_before(
+    metadata: &TableMetadata,
+    snapshot_id: i64,
+    location: String,
+    new: &[ManifestFile],
+    old: &Records,
+) -> Result<Encoded> {
+    let (encoded, _) = list(metadata, snapshot_id, location, new)?;
+    let unread = || avro("a manifest list that was just written cannot be read");
+    let parts = Container::of(&encoded.bytes).ok_or_else(unread)?;
+    let bytes = parts.with(&parts.records.clone().and(old));
+    Ok(Encoded { location: encoded.location, bytes })
+}
+
+/// What a list of format 2 says of its manifests, if it is what was to be written.
+pub(super) fn records_of(metadata: &TableMetadata, list: &Encoded, manifests: usize) -> Option<Records> {
+    let parts = Container::of(&list.bytes).filter(|_| metadata.format_version() == FormatVersion::V2)?;
+    Some(parts.records).filter(|records| records.count == manifests as u64)
+}
+
 /// A manifest list; for format 3 also the first free row id after it.
 pub(super) fn list(
     metadata: &TableMetadata,
@@ -258,46 +303,4 @@ pub(super) fn list(
     };
     let (bytes, next) = write().map_err(avro)?;
     Ok((Encoded { location, bytes }, next))
-}
-
-/// When manifests are joined; Iceberg's table properties.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Joining {
-    pub enabled: bool,
-    pub least: usize,
-    pub target: u64,
-}
-
-impl Joining {
-    /// From `commit.manifest-merge.enabled`, `commit.manifest.min-count-to-merge`, `commit.manifest.target-size-bytes`.
-    /// Off for format 1 and 3: there entries inherit what a joined manifest would have to spell out.
-    pub fn of(metadata: &TableMetadata) -> Self {
-        let property = |name: &str| metadata.properties().get(name);
-        let enabled = property("commit.manifest-merge.enabled").is_none_or(|value| value != "false");
-        let number = |name: &str, default: u64| property(name).and_then(|text| text.parse().ok()).unwrap_or(default);
-        Joining {
-            enabled: enabled && metadata.format_version() == FormatVersion::V2,
-            least: usize::try_from(number("commit.manifest.min-count-to-merge", 100)).unwrap_or(100).max(2),
-            target: number("commit.manifest.target-size-bytes", 8 << 20),
-        }
-    }
-}
-
-/// Which manifests to join now, by index: small ones of one spec, when there are enough of them.
-pub(super) fn to_join(manifests: &[ManifestFile], spec_id: i32, joining: Joining) -> Vec<usize> {
-    let small = |manifest: &ManifestFile| {
-        manifest.content == ManifestContentType::Data
-            && manifest.partition_spec_id == spec_id
-            && u64::try_from(manifest.manifest_length).is_ok_and(|len| len < joining.target / 8)
-    };
-    let mut total = 0;
-    let chosen: Vec<usize> = (manifests.iter().enumerate())
-        .filter(|(_, manifest)| joining.enabled && small(manifest))
-        .take_while(|(_, manifest)| {
-            total += u64::try_from(manifest.manifest_length).unwrap_or(0);
-            total <= joining.target
-        })
-        .map(|(index, _)| index)
-        .collect();
-    if chosen.len() < joining.least { Vec::new() } else { chosen }
 }

@@ -23,7 +23,9 @@
 //! They read every manifest for each append and cannot change several tables at once.
 
 mod committer;
+mod container;
 mod intents;
+mod join;
 mod manifests;
 mod marks;
 mod plan;

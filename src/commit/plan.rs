@@ -12,7 +12,9 @@ use laked_catalog::store::Store;
 use laked_catalog::{Change, Table};
 use uuid::Uuid;
 
-use super::manifests::{Encoded, Joining, Known, Target, avro, entries_of, list, of_new, of_old, to_join};
+use super::container::Records;
+use super::join::{Joining, join, to_join};
+use super::manifests::{Encoded, Known, Target, avro, entries_of, list, list_before, of_new, records_of};
 use super::marks::lane_property;
 use super::snapshot::{Added, COMMIT_ID, summary};
 use crate::error::{Error, Kind, Result};
@@ -50,6 +52,11 @@ pub(super) struct Planned {
     pub files: Vec<Encoded>,
     /// The manifests of the new snapshot.
     pub manifests: Vec<ManifestFile>,
+    /// The one of them that joins others.
+    joins: Option<String>,
+    /// Where its list goes, and what that says of them.
+    list: String,
+    records: Option<Records>,
 }
 
 impl Planned {
@@ -108,25 +115,24 @@ fn new_manifest(part: &Part, table: &Table, attempt: usize) -> Result<Option<(Ma
     of_new(&target, part.files.iter()).map(Some)
 }
 
-/// Joins small old manifests, if it is time.
-fn join(
-    part: &Part,
-    table: &Table,
-    known: &Known,
-    store: &Store,
-    attempt: usize,
-) -> Result<(Vec<ManifestFile>, Vec<Encoded>)> {
+/// The manifests that a commit finds, small ones joined if it is time.
+struct Found {
+    manifests: Vec<ManifestFile>,
+    /// The file of a joined one, which is the first.
+    joined: Option<Encoded>,
+    /// Whether they are those of the current list.
+    listed: bool,
+}
+
+fn find(part: &Part, table: &Table, known: &Known, store: &Store, attempt: usize) -> Result<Found> {
     let metadata = &table.metadata;
-    let alive = |manifest: &ManifestFile| manifest.has_added_files() || manifest.has_existing_files();
-    let mut manifests: Vec<ManifestFile> = known.manifests.iter().filter(|manifest| alive(manifest)).cloned().collect();
+    let alive = |manifest: &&ManifestFile| manifest.has_added_files() || manifest.has_existing_files();
+    let mut manifests: Vec<ManifestFile> = known.manifests.iter().filter(alive).cloned().collect();
     let spec = metadata.default_partition_spec();
     let chosen = to_join(&manifests, spec.spec_id(), Joining::of(metadata));
     if chosen.is_empty() {
-        return Ok((manifests, Vec::new()));
-    }
-    let mut entries = Vec::new();
-    for &index in &chosen {
-        entries.extend(known.live(&manifests[index], store)?);
+        let listed = manifests.len() == known.manifests.len();
+        return Ok(Found { manifests, joined: None, listed });
     }
     let target = Target {
         version: metadata.format_version(),
@@ -136,14 +142,47 @@ fn join(
         sequence_number: metadata.next_sequence_number(),
         location: format!("{}/{}-{attempt}-m1.avro", folder(metadata), part.commit),
     };
-    let (joined, encoded) = of_old(&target, &entries)?;
+    let small: Vec<&ManifestFile> = chosen.iter().map(|index| &manifests[*index]).collect();
+    let (joined, encoded) = join(&target, &small, known, store)?;
     let mut index = 0;
     manifests.retain(|_| {
         index += 1;
         !chosen.contains(&(index - 1))
     });
     manifests.insert(0, joined);
-    Ok((manifests, vec![encoded]))
+    Ok(Found { manifests, joined: Some(encoded), listed: false })
+}
+
+/// What the new snapshot lists, encoded.
+struct Written {
+    manifests: Vec<ManifestFile>,
+    files: Vec<Encoded>,
+    /// Where its list goes.
+    list: String,
+    next_row: Option<u64>,
+    joins: Option<String>,
+    records: Option<Records>,
+}
+
+fn write(part: &Part, table: &Table, known: &Known, store: &Store, attempt: usize) -> Result<Written> {
+    let metadata = &table.metadata;
+    let Found { mut manifests, joined, listed } = find(part, table, known, store, attempt)?;
+    let joins = joined.as_ref().map(|encoded| encoded.location.clone());
+    let (mut files, before): (Vec<Encoded>, usize) = (joined.into_iter().collect(), manifests.len());
+    if let Some((manifest, encoded)) = new_manifest(part, table, attempt)? {
+        manifests.insert(0, manifest);
+        files.push(encoded);
+    }
+    let location = format!("{}/snap-{}-{attempt}-{}.avro", folder(metadata), part.snapshot_id, part.commit);
+    let new = &manifests[..manifests.len() - before];
+    let (encoded, next_row) = match known.records.as_ref().filter(|_| listed) {
+        Some(old) => (list_before(metadata, part.snapshot_id, location, new, old)?, None),
+        None => list(metadata, part.snapshot_id, location, &manifests)?,
+    };
+    let records = records_of(metadata, &encoded, manifests.len());
+    let list = encoded.location.clone();
+    files.push(encoded);
+    Ok(Written { manifests, files, list, next_row, joins, records })
 }
 
 /// Prepares an attempt on a table as it is now.
@@ -163,15 +202,8 @@ pub(super) fn plan(
         )
         .with("table", &table.ident));
     }
-    let (mut manifests, mut files) = join(part, table, known, store, attempt)?;
-    if let Some((manifest, encoded)) = new_manifest(part, table, attempt)? {
-        manifests.insert(0, manifest);
-        files.push(encoded);
-    }
-    let location = format!("{}/snap-{}-{attempt}-{}.avro", folder(metadata), part.snapshot_id, part.commit);
-    let (encoded, next_row) = list(metadata, part.snapshot_id, location, &manifests)?;
-    let snapshot = snapshot(part, metadata, encoded.location.clone(), next_row, now_ms);
-    files.push(encoded);
+    let Written { manifests, files, list, next_row, joins, records } = write(part, table, known, store, attempt)?;
+    let snapshot = snapshot(part, metadata, list.clone(), next_row, now_ms);
     let reference = SnapshotReference::new(part.snapshot_id, known.retention.clone());
     let requirements = vec![
         TableRequirement::UuidMatch { uuid: metadata.uuid() },
@@ -193,7 +225,7 @@ pub(super) fn plan(
         updates
             .push(TableUpdate::RemoveProperties { removals: part.retire.iter().map(|l| lane_property(*l)).collect() });
     }
-    Ok(Planned { requirements, updates, files, manifests })
+    Ok(Planned { requirements, updates, files, manifests, joins, list, records })
 }
 
 fn snapshot(part: &Part, metadata: &TableMetadata, list: String, next_row: Option<u64>, now_ms: i64) -> Snapshot {
@@ -227,6 +259,8 @@ pub(super) fn remember(part: &Part, planned: Planned, known: &mut Known, after: 
     }
     known.metadata_location.clone_from(&after.metadata_location);
     known.manifests = planned.manifests;
+    known.records = planned.records;
+    known.list = planned.list;
     if let Some(first) = known.manifests.first().filter(|_| !part.files.is_empty()) {
         let path = first.manifest_path.clone();
         let sequence_number = first.sequence_number;
@@ -236,7 +270,8 @@ pub(super) fn remember(part: &Part, planned: Planned, known: &mut Known, after: 
         let target = Target { version, schema, spec, snapshot_id, sequence_number, location: path.clone() };
         known.keep(&path, entries_of(&target, part.files.iter()));
     }
-    if planned.files.len() > 2 {
+    if let Some(joined) = planned.joins {
+        known.spelled.insert(joined);
         known.prune();
     }
 }
@@ -244,7 +279,7 @@ pub(super) fn remember(part: &Part, planned: Planned, known: &mut Known, after: 
 /// What is known of a table, read again if somebody else changed it.
 pub(super) fn refresh(known: &mut Option<Known>, table: &Table, store: &Store) -> Result<()> {
     if known.as_ref().is_none_or(|known| known.metadata_location != table.metadata_location) {
-        *known = Some(Known::read(table, store).map_err(|error| {
+        *known = Some(Known::read(known.take(), table, store).map_err(|error| {
             Error::new(error.kind(), "the table's manifest list cannot be read")
                 .with("table", &table.ident)
                 .because(error)

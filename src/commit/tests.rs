@@ -96,6 +96,25 @@ impl Lake {
         }
     }
 
+    /// The live files as the manifests tell of them: sequence number, snapshot, rows. Manifests count their entries right.
+    fn told(&self, name: &str) -> BTreeMap<String, (Option<i64>, Option<i64>, u64)> {
+        let metadata = self.metadata(name);
+        let list = metadata.current_snapshot().expect("is there").manifest_list().to_string();
+        let mut told = BTreeMap::new();
+        for manifest in read_list(&self.store, &list, metadata.format_version()).expect("reads") {
+            let read = read_manifest(&self.store, &manifest).expect("reads");
+            let counted = manifest.added_files_count.unwrap_or(0) + manifest.existing_files_count.unwrap_or(0);
+            assert_eq!(read.entries().len(), counted as usize);
+            assert_eq!(self.store.len(&manifest.manifest_path).expect("is there"), manifest.manifest_length as u64);
+            for entry in read.entries() {
+                let said = (entry.sequence_number(), entry.snapshot_id(), entry.record_count());
+                told.insert(entry.file_path().to_string(), said);
+                assert!(entry.sequence_number() >= Some(manifest.min_sequence_number));
+            }
+        }
+        told
+    }
+
     fn commit(&self, appends: Vec<Append>) -> Vec<crate::flow::Committed> {
         match self.committer.commit(appends).expect("commits") {
             Outcome::Committed(done) => done,
@@ -309,6 +328,49 @@ fn small_manifests_are_joined_and_every_file_stays_listed_once() {
     let manifests = read_list(&lake.store, &list, metadata.format_version()).expect("reads");
     assert!(manifests.len() <= 5, "{}", manifests.len());
     assert!(manifests.iter().all(|manifest| manifest.min_sequence_number >= 1));
+}
+
+/// Tiers of five: by the end entries have been joined three times, over a restart and a change of the schema.
+#[test]
+fn a_joined_manifest_says_of_each_file_what_was_said_before() {
+    let mut lake = lake(&[("commit.manifest.min-count-to-merge", "5")]);
+    let (mut from, mut told) = (None, BTreeMap::new());
+    for n in 1..=260 {
+        if n == 100 {
+            let folder = lake.dir.path().join("intents");
+            lake.committer = Committer::new(lake.catalog.clone(), lake.store.clone(), folder).expect("opens");
+        }
+        if n == 150 {
+            let field =
+                |id, name: &str| Arc::new(NestedField::optional(id, name, Type::Primitive(PrimitiveType::Long)));
+            let fields =
+                [Arc::new(NestedField::required(1, "id", Type::Primitive(PrimitiveType::Long))), field(2, "more")];
+            let schema = Schema::builder().with_fields(fields).build().expect("valid");
+            let updates = vec![TableUpdate::AddSchema { schema }, TableUpdate::SetCurrentSchema { schema_id: -1 }];
+            let change = Change { ident: ident("data"), requirements: Vec::new(), updates };
+            assert!(matches!(lake.catalog.commit(vec![change], Origin::Rest), laked_catalog::Outcome::Committed(_)));
+        }
+        if n % 7 == 0 {
+            // Another metadata file of the same snapshot, as an expiry leaves it.
+            let updates = vec![TableUpdate::SetProperties { updates: HashMap::from([("n".into(), n.to_string())]) }];
+            let change = Change { ident: ident("data"), requirements: Vec::new(), updates };
+            assert!(matches!(lake.catalog.commit(vec![change], Origin::Rest), laked_catalog::Outcome::Committed(_)));
+        }
+        lake.commit(vec![lake.append("data", 1, from, at(n))]);
+        from = Some(at(n));
+        if n % 10 == 0 {
+            let now = lake.told("data");
+            assert_eq!(now.len() as u64, n, "each file is listed once");
+            assert!(told.iter().all(|(file, said)| now.get(file) == Some(said)), "after {n} commits");
+            told = now;
+        }
+    }
+    let metadata = lake.metadata("data");
+    let list = metadata.current_snapshot().expect("is there").manifest_list().to_string();
+    let manifests = read_list(&lake.store, &list, metadata.format_version()).expect("reads");
+    assert!(manifests.len() <= 16, "{}", manifests.len());
+    let most = manifests.iter().filter_map(|manifest| manifest.existing_files_count).max();
+    assert_eq!(most, Some(125), "five times, five times five");
 }
 
 #[test]

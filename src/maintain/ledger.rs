@@ -70,8 +70,16 @@ pub fn owe(catalog: &Catalog, table: &Table, run: Uuid, due_ms: i64, files: Vec<
 /// # Errors
 /// Database errors, and the first failure of a row when all have been tried.
 pub fn unlink_due(catalog: &Catalog, now_ms: i64) -> Result<Unlinked> {
+    unlink_due_with(catalog, now_ms, &mut Reach::default())
+}
+
+/// The same from what has been read before, of tables that may have changed since.
+///
+/// # Errors
+/// As [`unlink_due`].
+pub fn unlink_due_with(catalog: &Catalog, now_ms: i64, reach: &mut Reach) -> Result<Unlinked> {
     let (mut unlinked, mut failed) = (Unlinked::default(), None);
-    let mut needed = Needed::default();
+    let mut needed = Needed { of: None, reach };
     // Each round settles a row or puts it off beyond now.
     while let Some(owed) = catalog.owed(now_ms)? {
         match settle(catalog, &owed, now_ms, &mut needed) {
@@ -96,7 +104,7 @@ enum Settled {
     Waits(i64),
 }
 
-fn settle(catalog: &Catalog, owed: &Owed, now_ms: i64, needed: &mut Needed) -> Result<Settled> {
+fn settle(catalog: &Catalog, owed: &Owed, now_ms: i64, needed: &mut Needed<'_>) -> Result<Settled> {
     let Some(table) = find(catalog, owed)? else {
         if now_ms.saturating_sub(owed.due_ms) < WAIT_MS {
             return Ok(Settled::Waits(now_ms.saturating_add(LATER_MS)));
@@ -134,13 +142,12 @@ fn find(catalog: &Catalog, owed: &Owed) -> Result<Option<std::sync::Arc<Table>>>
 }
 
 /// What a table and those in its folders need, read once for all rows of a round.
-#[derive(Default)]
-struct Needed {
+struct Needed<'a> {
     of: Option<(String, HashSet<u64>)>,
-    reach: Reach,
+    reach: &'a mut Reach,
 }
 
-impl Needed {
+impl Needed<'_> {
     fn of(&mut self, catalog: &Catalog, table: &Table) -> Result<&HashSet<u64>> {
         let known = self.of.as_ref().is_some_and(|(location, _)| *location == table.metadata_location);
         if !known {

@@ -32,7 +32,7 @@ use super::reach::{Reach, Reached, What, statistics};
 use super::retention::{Asked, Kept, kept};
 use crate::error::{Error, Kind, Result};
 
-pub use run::{Report, Request, expire};
+pub use run::{Report, Request, expire, expire_with};
 
 /// So many files, rows and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -64,6 +64,15 @@ pub struct Report {
 /// # Errors
 /// As [`plan`]; `NotFound`; `Conflict` if others were faster each time; `Unknown` if nobody can tell.
 pub fn expire(catalog: &Catalog, ident: &TableIdent, request: &Request) -> Result<Report> {
+    expire_with(catalog, ident, request, &mut Reach::default())
+}
+
+/// The same from what the table's last expiry has read, for one that comes every minute: lists and manifests never change,
+/// so only new ones are read. Afterwards `reach` holds what the table reaches then.
+///
+/// # Errors
+/// As [`expire`].
+pub fn expire_with(catalog: &Catalog, ident: &TableIdent, request: &Request, reach: &mut Reach) -> Result<Report> {
     if request.grace_ms < 0 {
         return Err(Error::new(Kind::Invalid, "--grace is a length of time, from 0 on, as 1h"));
     }
@@ -71,10 +80,9 @@ pub fn expire(catalog: &Catalog, ident: &TableIdent, request: &Request) -> Resul
     let now_ms = clock.now_ms();
     let due_ms = now_ms.saturating_add(request.grace_ms);
     let run = store.system().ids.uuid();
-    let mut reach = Reach::default();
     for tried in 0..TRIES {
         let table = catalog.load(ident)?;
-        let made = plan(store, &table.metadata, &table.refs, &request.asked, now_ms, &mut reach)?;
+        let made = plan(store, &table.metadata, &table.refs, &request.asked, now_ms, reach)?;
         let figures = made.figures();
         let super::ExpirePlan { snapshots, kept, refs, files, outside, edit } = made;
         let (unlinked, dry_run) = (Unlinked::default(), request.dry_run);
@@ -99,7 +107,11 @@ pub fn expire(catalog: &Catalog, ident: &TableIdent, request: &Request) -> Resul
                 Outcome::Unknown(error) => return Err(error),
             }
         }
-        report.unlinked = ledger::unlink_due(catalog, clock.now_ms())?;
+        report.unlinked = ledger::unlink_due_with(catalog, clock.now_ms(), reach)?;
+        match catalog.load(ident) {
+            Ok(table) => reach.forget_all_but(&table.metadata),
+            Err(_) => *reach = Reach::default(),
+        }
         return Ok(report);
     }
     Err(Error::new(Kind::Internal, "an expiry without an end"))

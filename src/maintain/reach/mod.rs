@@ -187,6 +187,26 @@ impl Reach {
         Ok(reached)
     }
 
+    /// Forgets what was read, but for the lists of a table and the manifests in them: so much is worth to be kept for the
+    /// table's next plan, which reads what is new since.
+    pub fn forget_all_but(&mut self, metadata: &TableMetadata) {
+        let old = std::mem::take(self);
+        for snapshot in metadata.snapshots() {
+            let list = snapshot.manifest_list();
+            let Some(numbers) = old.lists.get(list) else { continue };
+            let numbers = numbers.iter().map(|number| self.number(old.manifests[*number].clone())).collect();
+            self.lists.insert(list.to_string(), numbers);
+        }
+        for (number, live) in old.live {
+            let Some(number) = self.numbers.get(&old.manifests[number].location) else { continue };
+            let hashes = match live {
+                Live::Hashes(hashes) => hashes,
+                Live::Files(files) => files.iter().map(|file| hash_of(&file.location)).collect(),
+            };
+            self.live.insert(*number, Live::Hashes(hashes));
+        }
+    }
+
     fn hashes(&self, number: usize) -> Vec<u64> {
         match self.live.get(&number) {
             Some(Live::Hashes(hashes)) => hashes.clone(),
