@@ -14,7 +14,7 @@ flags := --locked $(if $(FEATURES),--features $(FEATURES))
 export TEST_BIN_DIR := $(CURDIR)/target/release
 export TEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
-.PHONY: help run build test test-catalog fuzz lint bench bench-catalog bench-tables readers beside duckdb venv clean
+.PHONY: help run build test test-catalog fuzz lint bench bench-catalog bench-tables bench-week readers beside duckdb venv clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -47,11 +47,20 @@ bench-catalog: duckdb ## Measure the catalog, and the reference server beside it
 fuzz: ## A million wrong request bodies against the catalog: no 500, no panic. FUZZ_FIRST, FUZZ_CASES choose others.
 	$(CARGO) test --release -p laked-catalog --lib --features simulation $(flags) at_length -- --ignored --nocapture
 
-bench-tables: duckdb ## Measure maintenance: expiry, compaction, manifests. Prints what tests/bench/results/ holds.
-	$(CARGO) build --release $(flags) --bin lakectl --example expire_cost --example compact_cost --example plan_cost
+bench-tables: build venv ## Measure maintenance: expiry, compaction, planning. ARGS=--peers: compaction beside Trino and Spark.
+	$(CARGO) build --release $(flags) --example expire_cost --example compact_cost --example plan_cost
+ifeq ($(ARGS),--peers)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-readers.txt
+	@$(VENV)/bin/python tests/bench/compaction.py
+else
 	@target/release/examples/expire_cost
 	@target/release/examples/compact_cost target/release/lakectl
-	@target/release/examples/plan_cost
+	@$(VENV)/bin/python tests/bench/tables.py
+endif
+
+bench-week: duckdb ## A table that takes a commit a second for a simulated week, in memory. ARGS="1 FOLDER" for a day elsewhere.
+	$(CARGO) build --release $(flags) --example week_cost
+	@target/release/examples/week_cost $(or $(ARGS),7 /dev/shm)
 
 readers: build venv ## Trino, Spark, PyIceberg and DuckDB on one lake. Needs Maven, Java 17 and Java 22 or newer.
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-readers.txt

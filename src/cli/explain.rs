@@ -3,6 +3,7 @@
 use clap::Args;
 use laked_catalog::store::Store;
 use laked_catalog::system::System;
+use serde::Serialize;
 
 use super::Output;
 use super::output;
@@ -48,17 +49,30 @@ impl Explain {
             })
         };
         let selected = self.select.iter().map(column).collect::<Result<Vec<i32>>>()?;
-        let store = Store::read_only(System::real());
+        let system = System::real();
+        let store = Store::read_only(system.clone());
+        let begun = system.clock.monotonic();
+        plan::plan(&store, metadata, snapshot.as_ref(), &predicate, false)?;
+        let planned_ms = (system.clock.monotonic() - begun).as_secs_f64() * 1000.0;
+        // What is skipped is counted: this one reads the manifests that a scan does not.
         let plan = plan::plan(&store, metadata, snapshot.as_ref(), &predicate, true)?;
         let explained = explain(&store, metadata, &plan, &predicate, &selected)?;
         match form {
-            Output::Json => output::json(&explained),
-            Output::Text => output::line(text(&explained)),
+            Output::Json => output::json(&Said { explained: &explained, planned_ms }),
+            Output::Text => output::line(text(&explained, planned_ms)),
         }
     }
 }
 
-fn text(explained: &Explained) -> String {
+#[derive(Serialize)]
+struct Said<'a> {
+    #[serde(flatten)]
+    explained: &'a Explained,
+    /// How long the plan took that a scan makes, in ms.
+    planned_ms: f64,
+}
+
+fn text(explained: &Explained, planned_ms: f64) -> String {
     let first = &explained.steps[0];
     let table = cells("table", first.before, String::new());
     let rows = explained.steps.iter().map(|step| {
@@ -73,7 +87,10 @@ fn text(explained: &Explained) -> String {
     let rows: Vec<Vec<String>> = std::iter::once(table).chain(rows).collect();
     let drawn = output::drawn(&["left after", "partitions", "files", "row groups", "bytes", "this step skips"], &rows);
     let (read, all, columns) = (explained.manifests_read, explained.manifests, explained.columns.join(", "));
-    format!("{drawn}\nmanifests read  {read} of {all}\ncolumns read    {columns}")
+    let entries = format!("{} of {} entries", output::count(explained.entries_read), output::count(explained.entries));
+    format!(
+        "{drawn}\nmanifests read  {read} of {all}, {entries}\nplanned in      {planned_ms:.1} ms\ncolumns read    {columns}"
+    )
 }
 
 fn cells(name: &str, amount: Amount, skipped: String) -> Vec<String> {
@@ -105,6 +122,8 @@ mod tests {
         let explained = Explained {
             manifests: 12,
             manifests_read: 1,
+            entries: 1440,
+            entries_read: 120,
             columns: vec!["user_id".into(), "timestamp".into()],
             steps: [
                 step("partitions", table, one, 99.305_55),
@@ -121,8 +140,9 @@ file bounds           1      1           8    4.0 MiB  90.0 % of the files
 row groups            1      1           2    1.0 MiB  75.0 % of the row groups
 columns               1      1           2  200.0 KiB  80.4 % of the bytes
 
-manifests read  1 of 12
+manifests read  1 of 12, 120 of 1,440 entries
+planned in      0.8 ms
 columns read    user_id, timestamp";
-        assert_eq!(text(&explained), golden);
+        assert_eq!(text(&explained, 0.75), golden);
     }
 }

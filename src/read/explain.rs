@@ -63,6 +63,10 @@ pub struct Explained {
     pub manifests: u64,
     /// Those a scan reads.
     pub manifests_read: u64,
+    /// Entries of the snapshot's manifests, as its list counts them.
+    pub entries: u64,
+    /// Those of the manifests that a scan reads.
+    pub entries_read: u64,
     /// The columns that are read.
     pub columns: Vec<String>,
     /// The prunings, in their order.
@@ -122,6 +126,8 @@ pub fn explain(
     Ok(Explained {
         manifests: plan.manifests as u64,
         manifests_read: plan.manifests_read as u64,
+        entries: plan.entries[0],
+        entries_read: plan.entries[1],
         columns: columns.iter().filter_map(|id| plan.schema.name_by_field_id(*id)).map(str::to_string).collect(),
         steps: [
             Step::new("partitions", table, partitions),

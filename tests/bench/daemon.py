@@ -38,7 +38,7 @@ def free_port():
 
 
 class Daemon:
-    """Use as a context: the lake is removed at the end."""
+    """Use as a context: the lake is removed at the end. `fill` makes a lake in its folder before the daemon starts."""
 
     def __init__(self, **settings):
         self.settings = settings
@@ -46,11 +46,13 @@ class Daemon:
     def __enter__(self):
         self.lake = WORK / f"lake-{os.getpid()}"
         shutil.rmtree(self.lake, ignore_errors=True)
+        if "fill" in self.settings:
+            self.settings["fill"](self.lake)
         address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
         # Figures are of one thing at a time: nothing is compacted meanwhile.
         environment = {**os.environ, "LAKED_LOG_LEVEL": "warn", "LAKED_MAINTENANCE_TABLES": "none"}
-        environment.update({key: str(value) for key, value in self.settings.items() if key != "schemas"})
+        environment.update({key: str(value) for key, value in self.settings.items() if key not in ("schemas", "fill")})
         command = [BINARIES / "laked", "--lake", self.lake, "--listen", address]
         if "schemas" in self.settings:
             command += ["--schemas", self.settings["schemas"]]

@@ -1,7 +1,8 @@
 """Trino, Spark, PyIceberg and DuckDB through one daemon: `make readers`.
 
 Each engine creates a table, writes, updates, deletes, evolves it, and then every engine reads every table: all must see
-the same rows. Spark reads a second time with its scans planned by the daemon. Then PyIceberg, DuckDB, Trino and `laked`
+the same rows. Spark reads a second time with its scans planned by the daemon. What lakectl says of those tables must be
+what Trino's metadata tables say (`agree_trino.py`). Then PyIceberg, DuckDB, Trino and `laked`
 write one table at once (`writers.py`), for two minutes. All log in by their standard settings, unless `--open` is given.
 """
 
@@ -20,6 +21,7 @@ import time
 import types
 import urllib.request
 
+import agree_trino
 import extensions
 import pyarrow
 import spark
@@ -260,11 +262,16 @@ def main():
             ]
             failed = tell(engines)
             session.stop()
+            token = credential and credential.partition(":")[2]
+            written = [f"engines.by_{engine.name}" for engine in engines if engine.name != "planned"]
+            for table in written:
+                failed += agree_trino.differences(BINARIES / "lakectl", url, token, port, table)
             together = types.SimpleNamespace(url=url, credential=credential, trino=port, commits=0, seconds=args.seconds)
             did, rows, snapshots = writers.run(together)
     if failed:
         sys.exit("\n".join(failed))
     print(f"{', '.join(engine.name for engine in engines)} see the same {len(expected())} rows of each other's tables")
+    print(f"lakectl and Trino say the same of the snapshots, refs, files and partitions of {', '.join(written)}")
     each = ", ".join(f"{writer} {batches} commits after {conflicts} conflicts" for writer, (batches, conflicts) in did.items())
     print(f"together in {args.seconds:.0f} s: {each}; {rows} rows in {snapshots} snapshots, none lost, none twice")
 

@@ -24,13 +24,14 @@ def fetch():
     return jar
 
 
-def session(url, folder, credential=None):
+def session(url, folder, credential=None, memory="1g"):
     os.environ["JAVA_HOME"] = str(trino.java(17, 21))
     from pyspark.sql import SparkSession
 
     settings = {
         "spark.jars": str(fetch()),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        "spark.driver.memory": memory,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",

@@ -60,7 +60,7 @@ def fetch():
     return server
 
 
-def configure(data, catalog, port, credential):
+def configure(data, catalog, port, credential, heap):
     login = f"""iceberg.rest-catalog.security=OAUTH2
 iceberg.rest-catalog.oauth2.credential={credential}
 iceberg.rest-catalog.oauth2.server-uri={catalog}/v1/oauth/tokens
@@ -68,16 +68,16 @@ iceberg.rest-catalog.oauth2.server-uri={catalog}/v1/oauth/tokens
     etc = data / "etc"
     (etc / "catalog").mkdir(parents=True)
     (etc / "node.properties").write_text(f"node.environment=test\nnode.id=one\nnode.data-dir={data}\n")
-    (etc / "jvm.config").write_text("-server\n-Xmx1G\n")
+    (etc / "jvm.config").write_text(f"-server\n-Xmx{heap}M\n")
     (etc / "config.properties").write_text(f"""coordinator=true
 node-scheduler.include-coordinator=true
 http-server.http.port={port}
 discovery.uri=http://127.0.0.1:{port}
 node.bind-ip=127.0.0.1
 node.internal-address=127.0.0.1
-query.max-memory=300MB
-query.max-memory-per-node=300MB
-memory.heap-headroom-per-node=200MB
+query.max-memory={heap * 3 // 10}MB
+query.max-memory-per-node={heap * 3 // 10}MB
+memory.heap-headroom-per-node={heap // 5}MB
 """)
     (etc / "catalog" / "lake.properties").write_text(f"""connector.name=iceberg
 iceberg.catalog.type=rest
@@ -88,13 +88,13 @@ local.location=/
     return etc
 
 
-def query(port, sql):
-    """Runs one statement; rows, or an exception with Trino's message."""
+def query(port, sql, seconds=120):
+    """Runs one statement; rows, or an exception with Trino's message. An answer may take so many seconds."""
     headers = {"X-Trino-User": "test", "X-Trino-Catalog": "lake"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/statement", sql.encode(), headers)
     rows = []
     while True:
-        with urllib.request.urlopen(request, timeout=120) as response:
+        with urllib.request.urlopen(request, timeout=seconds) as response:
             answer = json.load(response)
         if "error" in answer:
             raise RuntimeError(answer["error"]["message"])
@@ -125,15 +125,22 @@ def free_port():
 @contextlib.contextmanager
 def running(url, folder, credential=None):
     """A Trino that has the daemon's catalog as `lake`; gives its port once it answers."""
+    with started(url, folder, credential) as (port, _):
+        yield port
+
+
+@contextlib.contextmanager
+def started(url, folder, credential=None, heap=1024):
+    """The same with a heap of so many MiB; gives its port and its process."""
     server, home, port = fetch(), java(), free_port()
-    etc = configure(folder / "trino", url, port, credential)
+    etc = configure(folder / "trino", url, port, credential, heap)
     environment = {**os.environ, "JAVA_HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"}
     command = [server / "bin" / "launcher", "run", f"--etc-dir={etc}"]
     with open(folder / "trino.log", "w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
             await_first(port, "SELECT 1 FROM lake.information_schema.schemata LIMIT 1", process)
-            yield port
+            yield port, process.pid
         finally:
             process.terminate()
             process.wait(60)

@@ -73,6 +73,8 @@ pub struct Plan {
     pub manifests: usize,
     /// Those a scan reads.
     pub manifests_read: usize,
+    /// Entries of the manifests, and of those a scan reads, as the list counts them; format 1 need not.
+    pub entries: [u64; 2],
 }
 
 impl Plan {
@@ -105,6 +107,7 @@ pub fn plan(
         deletes: Vec::new(),
         manifests: 0,
         manifests_read: 0,
+        entries: [0, 0],
     };
     let Some(snapshot) = snapshot else { return Ok(plan) };
     let manifests = manifests(store, metadata, snapshot)?;
@@ -116,6 +119,8 @@ pub fn plan(
         // What a delete file's partition rules out, it rules out for the data files it applies to.
         let wanted = spec.manifest_may_match(manifest, predicate);
         plan.manifests_read += usize::from(wanted);
+        plan.entries[0] += entries(manifest);
+        plan.entries[1] += if wanted { entries(manifest) } else { 0 };
         if wanted || whole {
             chosen.push((manifest, spec));
         }
@@ -202,6 +207,12 @@ impl Reading<'_> {
         }
         Ok(found)
     }
+}
+
+/// Entries of a manifest, as its list counts them.
+fn entries(manifest: &ManifestFile) -> u64 {
+    let counts = [manifest.added_files_count, manifest.existing_files_count, manifest.deleted_files_count];
+    counts.into_iter().flatten().map(u64::from).sum()
 }
 
 /// Whether it lists delete files.
