@@ -43,6 +43,7 @@ use crate::commit::Committer;
 use crate::config::{Maintenance as Settings, Whose};
 use crate::error::{Error, Kind, Result};
 use crate::maintain::policy::{Defaults, Silent, Task, Trigger};
+use crate::maintain::reach::Reach;
 use crate::maintain::schedule::{Due, Next};
 use crate::telemetry::maintenance as telemetry;
 
@@ -76,6 +77,8 @@ pub struct Means {
     pressure: OnceLock<Pressure>,
     /// The run that goes on.
     current: Mutex<Option<Arc<Current>>>,
+    /// What the last expiry has read, and of which table: one that takes a commit a second is expired every minute.
+    read: Mutex<(Option<TableIdent>, Reach)>,
 }
 
 impl Means {
@@ -91,6 +94,7 @@ impl Means {
             stop,
             pressure: OnceLock::new(),
             current: Mutex::default(),
+            read: Mutex::default(),
         }
     }
 

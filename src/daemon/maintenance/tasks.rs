@@ -1,8 +1,8 @@
 //! The tasks: a look whether there is anything to do, and if so a run.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use iceberg::TableIdent;
 use laked_catalog::plan::{Plan as Scan, Predicate, plan as scan_of};
@@ -18,6 +18,7 @@ use crate::daemon::tables::text;
 use crate::error::{Error, Kind, Result};
 use crate::maintain::compact::{self, Options, Order, Plan};
 use crate::maintain::policy::{Policy, Task};
+use crate::maintain::reach::Reach;
 use crate::maintain::ripe::{Ripeness, choose};
 use crate::maintain::schedule::Facts;
 use crate::maintain::{expire, orphans};
@@ -123,7 +124,14 @@ impl Errand<'_> {
             return Ok(Attended::Nothing);
         }
         self.at_once(|| {
-            let report = expire::expire(&self.means.catalog, self.ident, &expire::Request::default())?;
+            let mut read = self.means.read.lock().unwrap_or_else(PoisonError::into_inner);
+            let (of, mut reach) = std::mem::take(&mut *read);
+            if of.as_ref() != Some(self.ident) {
+                reach = Reach::default();
+            }
+            let request = expire::Request::default();
+            let report = expire::expire_with(&self.means.catalog, self.ident, &request, &mut reach)?;
+            *read = (Some(self.ident.clone()), reach);
             telemetry::expired(&text(self.ident), report.snapshots.len() as u64);
             let sums = report
                 .files

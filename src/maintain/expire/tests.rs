@@ -63,15 +63,16 @@ proptest! {
         prop_assert_eq!(reach.read, read);
     }
 
-    /// Expiries between other changes: what is reached is there at every moment, what is not is gone after the grace.
+    /// Expiries between other changes, each from what the last has read: what is reached is there at every moment, what is
+    /// not is gone after the grace.
     #[test]
     fn what_is_reached_stays_and_the_rest_goes(seed in any::<u64>(), rounds in 1..5usize) {
-        let mut history = random(seed, 6);
+        let (mut history, mut reach) = (random(seed, 6), Reach::default());
         for _ in 0..rounds {
             (0..6).for_each(|_| history.step());
             let request = Request { asked: asked(&mut history), grace_ms: HOUR_MS, dry_run: false };
             let before = history.files();
-            let report = expire(&history.catalog, &history.ident, &request).expect("expires");
+            let report = expire_with(&history.catalog, &history.ident, &request, &mut reach).expect("expires");
             prop_assert_eq!(report.kept, history.table().metadata.snapshots().len());
             if report.unlinked.files == 0 {
                 prop_assert_eq!(&history.files(), &before, "nothing goes before its time");

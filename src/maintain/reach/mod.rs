@@ -58,6 +58,8 @@ const MANIFEST: &[Wanted] = &[
     &[(2, "data_file"), (103, "record_count")],
     &[(2, "data_file"), (104, "file_size_in_bytes")],
 ];
+/// Files that are remembered from one plan to the next, at most: 16 MB.
+const MOST: usize = 2 << 20;
 /// An entry's status for a file that is no longer there.
 const DELETED: i64 = 2;
 
@@ -188,9 +190,16 @@ impl Reach {
     }
 
     /// Forgets what was read, but for the lists of a table and the manifests in them: so much is worth to be kept for the
-    /// table's next plan, which reads what is new since.
+    /// table's next plan, which reads what is new since. Of a table of more than [`MOST`] files nothing is kept.
     pub fn forget_all_but(&mut self, metadata: &TableMetadata) {
         let old = std::mem::take(self);
+        let files = |live: &Live| match live {
+            Live::Hashes(hashes) => hashes.len(),
+            Live::Files(files) => files.len(),
+        };
+        if old.live.values().map(files).sum::<usize>() > MOST {
+            return;
+        }
         for snapshot in metadata.snapshots() {
             let list = snapshot.manifest_list();
             let Some(numbers) = old.lists.get(list) else { continue };
