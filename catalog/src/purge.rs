@@ -12,7 +12,7 @@ use iceberg::spec::{ManifestFile, ManifestList};
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Store, path_of};
+use crate::store::{Store, kind_of, path_of};
 use crate::table::Table;
 
 /// The folders of other tables.
@@ -105,7 +105,7 @@ impl Purge<'_> {
 }
 
 fn unreadable(error: iceberg::Error) -> Error {
-    Error::new(Kind::Corrupt, "a purge cannot read a manifest").because(error)
+    Error::new(kind_of(&error), "a purge cannot read a manifest").because(error)
 }
 
 /// Whether a location was refused: it is outside of the roots, or of another store.

@@ -4,11 +4,13 @@
 //! lake's own, takes the commit. Beside a daemon new files are staged in a folder of the table that begins with a dot: if
 //! this process is killed, what is left there, and what it had published and not committed, are orphans like any other.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use iceberg::TableIdent;
+use iceberg::spec::Schema;
 use laked_catalog::store::{Disk, Store, path_of};
 use laked_catalog::system::System;
 use laked_catalog::{Change, Outcome};
@@ -26,6 +28,8 @@ use crate::read::{Predicate, Source, SourceTable, parse_where};
 
 /// How often partitions are taken again that somebody else changed meanwhile.
 const ROUNDS: usize = 3;
+/// Columns of a curve, at most: of more each counts for little.
+const MOST_COLUMNS: usize = 4;
 
 /// Write small files anew as large ones.
 #[derive(Args, Debug)]
@@ -44,6 +48,10 @@ pub struct Compact {
     /// How rows are put.
     #[arg(long, value_enum, default_value_t = Ordering::Table)]
     order: Ordering,
+    /// Put rows along a curve through these columns, as "user_id, timestamp", so that conditions on each of them skip files
+    /// and row groups; files that are not along it yet are rewritten, whatever their size.
+    #[arg(long, value_name = "COLUMNS", conflicts_with = "order")]
+    z_order: Option<String>,
     /// Partitions that are rewritten at a time [default: one a core].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     threads: Option<usize>,
@@ -100,6 +108,8 @@ struct Partition {
     bytes: u64,
     deletes: usize,
     sorted: bool,
+    /// Field ids of the curve's columns.
+    z_order: Vec<i32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,9 +145,10 @@ impl Compact {
     }
 
     fn manner(&self, table: &SourceTable) -> Result<Manner> {
-        let order = match self.order {
-            Ordering::Table => Order::OfTable,
-            Ordering::None => Order::AsTheyAre,
+        let order = match (&self.z_order, self.order) {
+            (Some(columns), _) => Order::ZOrder(curve(columns, table.metadata.current_schema())?),
+            (None, Ordering::Table) => Order::OfTable,
+            (None, Ordering::None) => Order::AsTheyAre,
         };
         let options = Options { least_inputs: self.min_inputs, max_bytes: self.max_bytes.map(Size::bytes), order };
         let predicate = match &self.condition {
@@ -147,6 +158,26 @@ impl Compact {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let (threads, memory) = (self.threads.unwrap_or_else(cores), self.memory.in_memory());
         Ok(Manner { options, predicate, threads, memory })
+    }
+}
+
+/// The field ids of a curve's columns.
+fn curve(text: &str, schema: &Schema) -> Result<Vec<i32>> {
+    let fields = schema.as_struct().fields();
+    let possible = || {
+        let plain = fields.iter().filter(|field| field.field_type.is_primitive());
+        plain.map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let refuse = |why: String| Error::new(Kind::Invalid, format!("{why}; there are {}", possible()));
+    let find = |name: &str| {
+        let field = fields.iter().find(|field| field.name == name && field.field_type.is_primitive());
+        field.map(|field| field.id).ok_or_else(|| refuse(format!("`{name}` is no column to put rows by")))
+    };
+    let ids = text.split(',').map(|name| find(name.trim())).collect::<Result<Vec<i32>>>()?;
+    let distinct: BTreeSet<&i32> = ids.iter().collect();
+    match ids.len() {
+        2..=MOST_COLUMNS if distinct.len() == ids.len() => Ok(ids),
+        _ => Err(refuse(format!("--z-order takes two to {MOST_COLUMNS} columns, each once"))),
     }
 }
 
@@ -207,7 +238,8 @@ impl Report {
             (before.files + files as u64, before.rows + rows, before.bytes + bytes);
         self.deletes_applied += deletes;
         let (partition, spec, sorted) = (named(&group.path), group.spec_id, group.sorted);
-        self.partitions.push(Partition { partition, spec, files, rows, bytes, deletes, sorted });
+        let z_order = group.curve.clone();
+        self.partitions.push(Partition { partition, spec, files, rows, bytes, deletes, sorted, z_order });
     }
 
     fn done(&mut self, group: &Group, done: &Done) {
@@ -267,7 +299,11 @@ impl Report {
 
     fn tell_partitions(&self) -> Result<()> {
         let row = |partition: &Partition| {
-            let order = if partition.sorted { "in order" } else { "as they are" };
+            let order = match (partition.sorted, partition.z_order.is_empty()) {
+                (true, _) => "in order",
+                (false, false) => "along the curve",
+                (false, true) => "as they are",
+            };
             let figures = [partition.files as u64, partition.rows].map(output::count);
             let [files, rows] = figures;
             let (name, bytes) = (partition.partition.clone(), output::bytes(partition.bytes));

@@ -332,6 +332,7 @@ mod tests {
             "branch create n.t b --min-snapshots 2",
             "tag create n.t v --at 7 --keep 90d",
             "compact n.t --where a=1 --max-bytes 1GiB --min-inputs 5 --order none --dry-run",
+            "compact n.t --z-order a,b",
             "rewrite-manifests n.t --dry-run",
             "maintenance list n.t --most 5",
             "maintenance show r --output json",

@@ -9,7 +9,7 @@ use laked_catalog::store::Store;
 use crate::commit::NewFile;
 use crate::commit::replace::{DeleteId, Part, Replaced, Replacement, Spent};
 use crate::error::Result;
-use crate::maintain::compact::{self, Applying, Group, Job, Options, Plan, Rewritten, id_of};
+use crate::maintain::compact::{self, Applying, Group, Job, Options, Order, Plan, Rewritten, id_of};
 use crate::read::plan::{self, PlannedFile};
 use crate::read::{Plan as Scan, Predicate};
 
@@ -59,7 +59,13 @@ pub struct Stepped {
 /// `Corrupt` if a manifest cannot be read; `Invalid` for a property; storage errors.
 pub fn planned(store: &Store, metadata: &TableMetadata, manner: &Manner) -> Result<(Scan, Plan)> {
     let scan = plan::plan(store, metadata, metadata.current_snapshot(), &manner.predicate, true)?;
-    let plan = compact::plan(metadata, &scan, &manner.options)?;
+    let plan = match &manner.options.order {
+        Order::ZOrder(columns) => {
+            let placed = compact::placed(store, &scan, columns)?;
+            compact::along(metadata, &scan, &manner.options, &placed)?
+        }
+        Order::OfTable | Order::AsTheyAre => compact::plan(metadata, &scan, &manner.options)?,
+    };
     Ok((scan, plan))
 }
 

@@ -1,18 +1,22 @@
-//! What a foreign writer may not do: move the lanes' marks, or break a contract.
+//! What a foreign writer may not do: move the lanes' marks, break a contract, overwrite partitions and leave their older rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use laked_catalog::store::Store;
 use laked_catalog::{Guard, Origin, Proposal};
 
 use super::tables::text;
 use crate::commit::guard_marks;
 use crate::contract::{Contract, Judgement, judge};
 use crate::error::Result;
+use crate::maintain::overwrites::guard_overwrites;
 
 /// The daemon's rules for commits that come through the catalog.
 #[derive(Debug)]
 pub struct Rules {
+    /// Where the tables' files are.
+    pub store: Store,
     /// The contracts, by table.
     pub contracts: BTreeMap<String, Arc<Contract>>,
 }
@@ -23,6 +27,7 @@ impl Guard for Rules {
             return Ok(());
         }
         guard_marks(proposal.before, proposal.after)?;
+        guard_overwrites(&self.store, proposal.before, proposal.after)?;
         let Some(contract) = self.contracts.get(&text(proposal.ident)) else { return Ok(()) };
         match judge(contract, proposal.before, proposal.after) {
             Judgement::Pass => Ok(()),

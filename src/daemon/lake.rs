@@ -126,7 +126,8 @@ impl Lake {
             lake.tables.insert(doors.name.clone(), Arc::new(doors));
         }
         let contracts = contracts.into_iter().map(|c| (c.id(), c)).collect();
-        lake.catalog.guard(Arc::new(Rules { contracts }));
+        let store = lake.catalog.store().clone();
+        lake.catalog.guard(Arc::new(Rules { store, contracts }));
         Ok(lake)
     }
 

@@ -20,7 +20,7 @@ use iceberg::spec::{
     UNASSIGNED_SEQUENCE_NUMBER,
 };
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
-use laked_catalog::store::Store;
+use laked_catalog::store::{Store, kind_of};
 use laked_catalog::{Catalog, Change, Origin, Outcome, Table};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -215,17 +215,21 @@ fn forward(table: &Table, id: i64) -> Edit {
 }
 
 fn unreadable(error: iceberg::Error) -> Error {
-    Error::new(Kind::Corrupt, "a manifest cannot be read or written").because(error)
+    Error::new(kind_of(&error), "a manifest cannot be read or written").because(error)
 }
 
-fn manifests_of(store: &Store, metadata: &TableMetadata, snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
+pub(super) fn manifests_of(store: &Store, metadata: &TableMetadata, snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
     let bytes = store.read(snapshot.manifest_list())?;
     let list = ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(unreadable)?;
     Ok(list.consume_entries().into_iter().collect())
 }
 
 /// The files a snapshot added, by their spec.
-fn added(store: &Store, metadata: &TableMetadata, picked: &Snapshot) -> Result<BTreeMap<i32, Vec<DataFile>>> {
+pub(super) fn added(
+    store: &Store,
+    metadata: &TableMetadata,
+    picked: &Snapshot,
+) -> Result<BTreeMap<i32, Vec<DataFile>>> {
     let id = picked.snapshot_id();
     let mut added: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
     for manifest in manifests_of(store, metadata, picked)?.iter().filter(|manifest| manifest.added_snapshot_id == id) {

@@ -16,6 +16,7 @@ pub mod invariants;
 pub mod ledger;
 pub mod manifests;
 pub mod orphans;
+pub mod overwrites;
 pub mod partition;
 pub mod policy;
 pub mod reach;

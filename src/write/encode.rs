@@ -25,7 +25,7 @@ use parquet::basic::{Encoding, LogicalType, Type as PhysicalType};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData, RowGroupMetaDataPtr};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, RowGroupMetaData, RowGroupMetaDataPtr};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::ChunkReader;
@@ -44,10 +44,15 @@ const MANY: usize = 3;
 /// Statistics of strings are cut at this length unless the manifest shall tell more.
 const STATISTICS_LENGTH: usize = 64;
 
+/// The key of a file's footer that names the columns of the curve its rows lie along, by their field ids: `1,4`.
+pub const CURVE: &str = "laked.z-order";
+
 /// What all files of a table have in common.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub layout: Layout,
+    /// What [`CURVE`] says, if the rows lie along one.
+    pub curve: Option<String>,
     pub schema: SchemaDescPtr,
     /// For each leaf the top-level column it belongs to.
     pub roots: Vec<usize>,
@@ -57,7 +62,7 @@ impl Shape {
     pub fn new(layout: Layout) -> Self {
         let schema = layout.inner.parquet.clone();
         let roots = (0..schema.num_columns()).map(|leaf| schema.get_column_root_idx(leaf)).collect();
-        Self { layout, schema, roots }
+        Self { layout, curve: None, schema, roots }
     }
 
     /// The Iceberg field id of a leaf.
@@ -148,7 +153,9 @@ pub(super) struct Foreign<'a, R: ChunkReader> {
 
 impl<W: Write + Send> FileEncoder<W> {
     pub fn new(shape: Arc<Shape>, out: W) -> Result<Self> {
-        let properties = WriterProperties::builder().set_created_by("laked".to_owned()).build();
+        let curve = shape.curve.clone().map(|columns| vec![KeyValue::new(CURVE.to_owned(), columns)]);
+        let properties = WriterProperties::builder().set_created_by("laked".to_owned());
+        let properties = properties.set_key_value_metadata(curve).build();
         let root = shape.schema.root_schema_ptr();
         let writer = SerializedFileWriter::new(out, root, Arc::new(properties)).map_err(parquet_error)?;
         Ok(Self { nans: vec![Some(0); shape.roots.len()], shape, writer, rows: 0, last: 0 })

@@ -21,6 +21,7 @@
 //! between batches.
 
 mod conform;
+mod curve;
 mod encode;
 mod gather;
 mod layout;
@@ -46,9 +47,11 @@ use iceberg::spec::Struct;
 use laked_catalog::store::{DiskRead, Store};
 use laked_catalog::system::System;
 
+pub use curve::{Curve, Sampler};
+pub use encode::CURVE;
 pub use layout::{LINEAGE, Layout};
 pub use merge::Stream;
-pub use rewrite::Rewriter;
+pub use rewrite::{Rewriter, named as curve_name};
 pub use sink::SealedFile;
 
 use self::conform::Conform;

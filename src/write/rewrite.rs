@@ -3,8 +3,9 @@
 //! # How rows flow
 //! Rows come as [`Stream`]s of batches by the names of the table's columns. [`Rewriter::append`] writes them as they come.
 //! [`Rewriter::merge`] gives them the table's order: streams that are in order are merged as they are read, others are
-//! sorted piece by piece into runs first. [`Rewriter::copy`] takes a row group over without decoding it, where its columns
-//! are written as ours would be. All three fill the same files, one after another.
+//! sorted piece by piece into runs first; [`Rewriter::along`] a curve it gives them the curve's order. [`Rewriter::copy`]
+//! takes a row group over without decoding it, where its columns are written as ours would be. All three fill the same files,
+//! one after another.
 //!
 //! # Memory
 //! One row group that is gathered, a piece of `memory` bytes that is sorted, and of each stream of a merge a block and what
@@ -22,9 +23,10 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::statistics::Statistics;
 
 use super::conform::Conform;
+use super::curve::{Curve, without_key};
 use super::encode::{Foreign, Shape};
 use super::gather::plain;
-use super::layout::{LINEAGE, Layout};
+use super::layout::{LINEAGE, Layout, OrderColumn};
 use super::merge::{Merge, Source, Stream};
 use super::partition::{Held, Ordered, Piece, Rows};
 use super::sink::{Files, SealedFile, Sink};
@@ -47,16 +49,39 @@ pub struct Rewriter {
     /// Rows of a row group, once a batch has been seen.
     group_rows: Option<usize>,
     spill: Option<Spill>,
+    /// The order of a merge: the table's, or that of places on the curve.
+    order: Vec<OrderColumn>,
+    curve: Option<Arc<Curve>>,
 }
 
 impl Rewriter {
     /// For files of `layout` in the partition `value`; `rows` are to come, about. A sort takes up to `memory` bytes.
     pub fn new(layout: &Layout, store: &Store, value: Struct, rows: u64, memory: usize) -> Self {
-        let shape = Arc::new(Shape::new(layout.clone()));
+        let order = layout.inner.order.clone();
+        Self::with((Shape::new(layout.clone()), order), store, value, rows, memory)
+    }
+
+    /// The same, merging along a curve; `columns` are its columns' field ids.
+    pub fn along(
+        (curve, columns): (Curve, &[i32]),
+        layout: &Layout,
+        store: &Store,
+        value: Struct,
+        rows: u64,
+        memory: usize,
+    ) -> Self {
+        let shape = Shape { curve: Some(named(columns)), ..Shape::new(layout.clone()) };
+        let order = Curve::order(layout.inner.arrow.fields().len());
+        let rewriter = Self::with((shape, order), store, value, rows, memory);
+        Self { curve: Some(Arc::new(curve)), ..rewriter }
+    }
+
+    fn with((shape, order): (Shape, Vec<OrderColumn>), store: &Store, value: Struct, rows: u64, memory: usize) -> Self {
+        let (layout, shape) = (shape.layout.clone(), Arc::new(shape));
         let files = Arc::new(Files::new(shape, store.clone(), store.system().clone()));
         let sink = Sink::new(files.clone(), value).expecting(rows);
-        let conform = Arc::new(Mutex::new(Conform::new(layout.clone())));
-        Self { files, sink, conform, memory, group_rows: None, spill: None }
+        let conform = Arc::new(Mutex::new(Conform::new(layout)));
+        Self { files, sink, conform, memory, group_rows: None, spill: None, order, curve: None }
     }
 
     /// Writes rows as they come.
@@ -84,23 +109,23 @@ impl Rewriter {
             while let Some(batch) = stream()? {
                 piece.push(batch);
                 if piece.bytes >= self.memory {
-                    let ordered = std::mem::take(&mut piece).ordered(&self.files)?;
+                    let ordered = std::mem::take(&mut piece).ordered(&self.order)?;
                     sources.extend(self.spilled(Source::Memory(ordered))?);
                 }
             }
         }
         if piece.bytes > 0 {
-            sources.push(Source::Memory(piece.ordered(&self.files)?));
+            sources.push(Source::Memory(piece.ordered(&self.order)?));
         }
         while sources.len() > MOST_RUNS {
             let rest = sources.split_off(MOST_RUNS);
             let run = self.joined(std::mem::replace(&mut sources, rest))?;
             sources.extend(run);
         }
-        let files = self.files.clone();
-        let mut merge = Merge::new(&files.shape.layout.inner.order, sources, false)?;
+        let order = self.order.clone();
+        let mut merge = Merge::new(&order, sources, false)?;
         while let Some(batch) = merge.next()? {
-            self.push(batch)?;
+            self.push(if self.curve.is_some() { without_key(&batch)? } else { batch })?;
         }
         Ok(())
     }
@@ -173,17 +198,21 @@ impl Rewriter {
     }
 
     fn conforming(&self, mut stream: Stream) -> Stream {
-        let conform = self.conform.clone();
+        let (conform, curve) = (self.conform.clone(), self.curve.clone());
+        let placed = move |batch: RecordBatch| match &curve {
+            Some(curve) => curve.keyed(&batch),
+            None => Ok(batch),
+        };
         Box::new(move || match stream()? {
-            Some(batch) => conformed(&conform, &batch).map(Some),
+            Some(batch) => conformed(&conform, &batch).and_then(&placed).map(Some),
             None => Ok(None),
         })
     }
 
     /// Several runs as one, on disk.
     fn joined(&mut self, sources: Vec<Source>) -> Result<Option<Source>> {
-        let files = self.files.clone();
-        let mut merge = Merge::new(&files.shape.layout.inner.order, sources, false)?;
+        let order = self.order.clone();
+        let mut merge = Merge::new(&order, sources, false)?;
         // Which columns are coded may change from block to block; a run on disk has one form.
         self.write_run(&mut || merge.next()?.map(|batch| decoded(&batch)).transpose())
     }
@@ -204,6 +233,11 @@ impl Rewriter {
         let file: Arc<dyn DiskRead> = spill.reader()?.into();
         Ok(Some(Source::Spilled { run, file, next: 0 }))
     }
+}
+
+/// A curve's columns as a footer names them.
+pub fn named(columns: &[i32]) -> String {
+    columns.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn conformed(conform: &Mutex<Conform>, batch: &RecordBatch) -> Result<RecordBatch> {
@@ -243,13 +277,13 @@ impl Gathered {
         }
     }
 
-    fn ordered(self, files: &Files) -> Result<Ordered> {
+    fn ordered(self, order: &[OrderColumn]) -> Result<Ordered> {
         let nothing = Budget::new(0);
         let piece = |batch: RecordBatch| {
             let rows = Rows::Range { start: 0, len: batch.num_rows() as u32 };
             Piece { held: Arc::new(Held { batch, row_bytes: 0, _reservation: nothing.reserve(0) }), rows }
         };
         let pieces: Vec<Piece> = self.batches.into_iter().map(piece).collect();
-        Ordered::new(&files.shape.layout.inner.order, &pieces, false)
+        Ordered::new(order, &pieces, false)
     }
 }

@@ -7,6 +7,7 @@ mod beside;
 mod compact;
 mod compact_histories;
 mod compact_verb;
+mod curve;
 mod evolve;
 mod expire;
 mod inspect;

@@ -15,6 +15,7 @@ import sys
 
 import pyarrow as pa
 from pyiceberg.catalog import load_catalog
+from pyiceberg.exceptions import ForbiddenError
 from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 
 AT = datetime.datetime(2026, 1, 15, tzinfo=datetime.timezone.utc)
@@ -67,6 +68,20 @@ class Shop:
         self.overwrites += 1
         self.holds()
 
+    def replace_partitions(self, name):
+        """As Java's `ReplacePartitions` where no file of the newest spec is of that partition; whether it is let in."""
+        new = [(1000 * self.overwrites + id, 9, name) for id in range(5)]
+        try:
+            self.table().append(self.batch(new), snapshot_properties={"replace-partitions": "true"})
+        except ForbiddenError as error:
+            assert "--rewrite" in str(error) and "older partition spec" in str(error), error
+            self.holds()
+            return False
+        self.rows += new
+        self.overwrites += 1
+        self.holds()
+        return True
+
     def holds(self):
         found = self.table().scan(selected_fields=("id", "n", "name")).to_arrow().to_pylist()
         found = collections.Counter((row["id"], row["n"], row["name"]) for row in found)
@@ -83,7 +98,10 @@ class Shop:
 def main():
     shop = Shop(*sys.argv[1:3])
     shop.append(0, 90)
+    assert shop.replace_partitions("a"), "there is one spec only"
     shop.evolve("name")
+    assert not shop.replace_partitions("a"), "older files have rows of it"
+    assert shop.replace_partitions("z"), "none has"
     shop.append(90, 120)
     assert shop.specs() == {0, 1}, shop.specs()
     shop.overwrite(50, 95)
@@ -96,6 +114,7 @@ def main():
     shop.overwrite_partition("b")
     moved = shop.evolve("name", "--rewrite", "")["moved"]
     assert moved["snapshots"] and shop.specs() == {1}, moved
+    assert shop.replace_partitions("y"), "all files are of one spec"
     shop.overwrite(0, 150)
     shop.overwrite_partition("c")
     shop.overwrite_partition("a")

@@ -23,6 +23,7 @@ import urllib.request
 
 import agree_trino
 import extensions
+import overwrites
 import pyarrow
 import spark
 import trino
@@ -261,6 +262,7 @@ def main():
                 Trino(port), Spark(session), PyIceberg(catalog), DuckDB(url, credential), Spark(session, "planned", "planned"),
             ]
             failed = tell(engines)
+            overwrites.check(session, str(BINARIES / "lakectl"), url, credential and credential.partition(":")[2])
             session.stop()
             token = credential and credential.partition(":")[2]
             written = [f"engines.by_{engine.name}" for engine in engines if engine.name != "planned"]

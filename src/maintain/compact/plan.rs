@@ -9,7 +9,7 @@
 //! as they are of. A moved file has the table's spec, so it is not taken again; a step that is bounded takes at least one.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iceberg::spec::{DataFileFormat, Struct, TableMetadata};
 use laked_catalog::plan::{Plan as Scan, PlannedFile};
@@ -30,12 +30,14 @@ pub struct Options {
 }
 
 /// How rows are put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// In the table's order, if it has one.
     OfTable,
     /// One file's after another's.
     AsTheyAre,
+    /// Along a curve through these columns, by their field ids.
+    ZOrder(Vec<i32>),
 }
 
 /// A data file that is rewritten.
@@ -62,6 +64,8 @@ pub struct Group {
     pub path: String,
     /// Whether they are put in the table's order.
     pub sorted: bool,
+    /// Columns of the curve that they are put along, by their field ids; none for no curve.
+    pub curve: Vec<i32>,
     /// The files, oldest first.
     pub inputs: Vec<Input>,
 }
@@ -130,12 +134,37 @@ pub fn plan(metadata: &TableMetadata, scan: &Scan, options: &Options) -> Result<
     let taken = |file: &PlannedFile, deletes: &[usize], layout: &Layout| {
         takes(file, deletes, &scan.deletes, layout.target_file_size())
     };
-    for group in groups(metadata, scan, options.order, &taken)? {
+    for group in groups(metadata, scan, &options.order, &taken)? {
         if is_worth_it(&group, options.least_inputs) {
             plan.take(group, &mut left, options);
         }
     }
     Ok(plan)
+}
+
+/// Plans the compaction along a curve, whose columns the options name: besides what [`plan`] takes, every file that is
+/// not `placed` on it.
+///
+/// # Errors
+/// As [`plan`].
+pub fn along(metadata: &TableMetadata, scan: &Scan, options: &Options, placed: &HashSet<String>) -> Result<Plan> {
+    let mut plan = Plan { deletes: scan.deletes.clone(), ..Plan::default() };
+    let mut left = options.max_bytes.unwrap_or(u64::MAX);
+    let taken = |file: &PlannedFile, deletes: &[usize], layout: &Layout| match placed.contains(file.file.file_path()) {
+        true => takes(file, deletes, &scan.deletes, layout.target_file_size()),
+        false => is_parquet(file).then_some(true),
+    };
+    for group in groups(metadata, scan, &options.order, &taken)? {
+        if is_worth_it(&group, options.least_inputs) {
+            plan.take(group, &mut left, options);
+        }
+    }
+    Ok(plan)
+}
+
+/// Whether a file is of the one format that is written anew.
+pub(super) fn is_parquet(file: &PlannedFile) -> bool {
+    file.file.file_format() == DataFileFormat::Parquet
 }
 
 /// Plans the move of those files of other specs, of those that a whole scan's condition leaves, to the table's spec.
@@ -146,11 +175,10 @@ pub fn moves(metadata: &TableMetadata, scan: &Scan, max_bytes: Option<u64>) -> R
     let mut plan = Plan { deletes: scan.deletes.clone(), ..Plan::default() };
     let to_spec = metadata.default_partition_spec_id();
     Layout::rewriting(metadata, to_spec, true)?.routing()?;
-    let taken = |file: &PlannedFile, _: &[usize], _: &Layout| {
-        (file.spec_id != to_spec && file.file.file_format() == DataFileFormat::Parquet).then_some(true)
-    };
+    let taken =
+        |file: &PlannedFile, _: &[usize], _: &Layout| (file.spec_id != to_spec && is_parquet(file)).then_some(true);
     let mut left = max_bytes.unwrap_or(u64::MAX);
-    for mut group in groups(metadata, scan, Order::OfTable, &taken)? {
+    for mut group in groups(metadata, scan, &Order::OfTable, &taken)? {
         group.to_spec = to_spec;
         let (all, started) = (group.inputs.len(), !plan.groups.is_empty());
         group.inputs.truncate(group.fitting(left).max(usize::from(!started)));
@@ -160,7 +188,7 @@ pub fn moves(metadata: &TableMetadata, scan: &Scan, max_bytes: Option<u64>) -> R
             plan.groups.push(group);
         }
     }
-    let foreign = |file: &&PlannedFile| file.file.file_format() != DataFileFormat::Parquet && file.spec_id != to_spec;
+    let foreign = |file: &&PlannedFile| !is_parquet(file) && file.spec_id != to_spec;
     let files = scan.left().filter(foreign).count();
     if files > 0 {
         let why = "only Parquet files are written anew".to_string();
@@ -173,21 +201,22 @@ pub fn moves(metadata: &TableMetadata, scan: &Scan, max_bytes: Option<u64>) -> R
 type Taken<'a> = &'a dyn Fn(&PlannedFile, &[usize], &Layout) -> Option<bool>;
 
 /// All that could be taken, by spec and path.
-fn groups(metadata: &TableMetadata, scan: &Scan, order: Order, taken: Taken<'_>) -> Result<Vec<Group>> {
+fn groups(metadata: &TableMetadata, scan: &Scan, order: &Order, taken: Taken<'_>) -> Result<Vec<Group>> {
     let applying = Applying::of(metadata, &scan.deletes);
     let mut layouts: BTreeMap<i32, Layout> = BTreeMap::new();
     let mut found: HashMap<(i32, &Struct), Group> = HashMap::new();
     for file in scan.left() {
         let layout = match layouts.entry(file.spec_id) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(Layout::rewriting(metadata, file.spec_id, order == Order::OfTable)?),
+            Entry::Vacant(new) => new.insert(Layout::rewriting(metadata, file.spec_id, *order == Order::OfTable)?),
         };
         let deletes = applying.to(file);
         let Some(alone) = taken(file, &deletes, layout) else { continue };
+        let curve = if let Order::ZOrder(columns) = order { columns.clone() } else { Vec::new() };
         let (spec_id, partition, sorted) = (file.spec_id, file.file.partition(), layout.is_sorted());
         let group = found.entry((spec_id, partition)).or_insert_with(|| {
             let path = layout.partition_path(partition);
-            Group { spec_id, partition: partition.clone(), to_spec: spec_id, path, sorted, inputs: Vec::new() }
+            Group { spec_id, partition: partition.clone(), to_spec: spec_id, path, sorted, curve, inputs: Vec::new() }
         });
         group.inputs.push(Input { file: file.clone(), deletes, alone });
     }
@@ -203,7 +232,7 @@ fn groups(metadata: &TableMetadata, scan: &Scan, order: Order, taken: Taken<'_>)
 
 /// Whether a file is to be rewritten; and if so, whether even alone.
 fn takes(file: &PlannedFile, deletes: &[usize], all: &[PlannedFile], target: u64) -> Option<bool> {
-    if file.file.file_format() != DataFileFormat::Parquet {
+    if !is_parquet(file) {
         return None;
     }
     let alone = is_large(file, target) || is_hit(file, deletes, all);

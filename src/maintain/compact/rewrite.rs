@@ -8,6 +8,7 @@ use laked_catalog::store::Store;
 use roaring::RoaringTreemap;
 
 use super::copy::{self, Count};
+use super::curve;
 use super::decode::{Decoder, Lineage, Wanted};
 use super::input::File;
 use super::plan::{Group, Input, Plan};
@@ -89,21 +90,21 @@ impl Job<'_> {
         let deleted = positions::deleted(self.store, self.metadata, &self.plan.deletes, group, self.memory)?;
         let gone: u64 = deleted.iter().map(RoaringTreemap::len).sum();
         let rows = group.rows().saturating_sub(gone);
-        let mut rewriter = Rewriter::new(&layout, self.store, group.partition.clone(), rows, self.memory);
+        let mut rewriter = self.rewriter(group, &layout, rows)?;
         let count = Arc::new(Count::default());
         let mut copied = 0;
         let (mut sorted, mut unsorted) = (Vec::new(), Vec::new());
         for (input, deleted) in group.inputs.iter().zip(deleted) {
             let in_order = input.file.file.sort_order_id().is_some_and(|id| id == layout.order_id() && id != 0);
             let reading = self.reading(&layout, input);
-            match (group.sorted, in_order) {
+            match (group.sorted || !group.curve.is_empty(), in_order) {
                 (true, true) => sorted.push(reading.stream(deleted, &count)),
                 (true, false) => unsorted.push(reading.stream(deleted, &count)),
                 (false, _) if deleted.is_empty() => copied += reading.append(&mut rewriter)?,
                 (false, _) => rewriter.append(reading.stream(deleted, &count))?,
             }
         }
-        if group.sorted {
+        if group.sorted || !group.curve.is_empty() {
             rewriter.merge(sorted, unsorted)?;
         }
         let mut files = rewriter.finish()?;
@@ -111,6 +112,15 @@ impl Job<'_> {
         let deleted = count.removed.load(Ordering::Relaxed);
         check(group, &files, deleted)?;
         Ok(Rewritten { files, deleted, copied })
+    }
+
+    fn rewriter(&self, group: &Group, layout: &Layout, rows: u64) -> Result<Rewriter> {
+        let (store, value, memory) = (self.store, group.partition.clone(), self.memory);
+        if group.curve.is_empty() {
+            return Ok(Rewriter::new(layout, store, value, rows, memory));
+        }
+        let curve = curve::through(store, self.metadata, group, layout, memory / 4)?;
+        Ok(Rewriter::along((curve, &group.curve), layout, store, value, rows, memory))
     }
 
     /// The group's rows under another spec: routed to its partitions and sorted there, spilled where memory ends.

@@ -12,7 +12,9 @@ mod world;
 
 use laked_catalog::store::Fault;
 
-use self::play::Step::{CatchUp, Compact, Drop, Expire, Push, Restart, Sweep, Tidy, Unlink};
+use self::play::Step::{
+    CatchUp, Cluster, Compact, Drop, Expire, Pick, Push, Relocate, Restart, RollBack, Sweep, Tidy, Unlink,
+};
 use self::play::{Calm, Scenario};
 
 /// Plays the scenario with each fault at each call.
@@ -54,7 +56,13 @@ scenarios! {
     expire: [Push(0), CatchUp, Push(1), CatchUp, Push(2), CatchUp]
         => [Expire, Push(3), CatchUp, Unlink, Expire, Unlink], false;
     orphans: [Push(0), CatchUp, Push(1), CatchUp] => [Tidy, Expire, Push(2), CatchUp, Tidy], false;
-    compaction: [Push(0), CatchUp, Push(1), CatchUp, Push(2), CatchUp] => [Compact, Push(3), CatchUp], false;
+    compaction: [Push(0), CatchUp, Push(1), CatchUp, Push(2), CatchUp]
+        => [Compact, Push(3), CatchUp, Compact], false;
+    relocation: [Push(0), CatchUp, Push(2), CatchUp] => [Relocate, Push(3), CatchUp], false;
+    manifests: [Push(0), CatchUp, Push(1), CatchUp, Push(2), CatchUp] => [Cluster, Push(3), CatchUp, Cluster], false;
+    cherry_pick: [Push(0), CatchUp, Push(1), CatchUp]
+        => [RollBack, Push(2), CatchUp, Pick, Push(3), CatchUp], false;
+    rollback: [Push(0), CatchUp, Push(1), CatchUp] => [RollBack, Pick, Push(2), CatchUp], false;
     catalog_restart: [Push(0), CatchUp, Push(1)]
         => [CatchUp, Restart, Push(2), CatchUp, Restart, CatchUp], true;
 }

@@ -26,6 +26,14 @@ pub enum Step {
     Tidy,
     /// The table's small files become large ones.
     Compact,
+    /// The table has another partition spec from now on, and its files are moved to it.
+    Relocate,
+    /// The table's manifests are listed by partition.
+    Cluster,
+    /// The last snapshot is rolled back.
+    RollBack,
+    /// What was rolled back is picked again.
+    Pick,
     /// The daemon is killed, and started again.
     Restart,
 }
@@ -115,6 +123,10 @@ fn take(world: &mut World, step: Step) -> Result<()> {
         Step::Unlink => world.unlink(),
         Step::Tidy => world.tidy(),
         Step::Compact => world.compact(),
+        Step::Relocate => world.relocate(),
+        Step::Cluster => world.cluster(),
+        Step::RollBack => world.roll_back(),
+        Step::Pick => world.pick(),
         Step::Restart | Step::Drop(_) => world.open(),
     }
 }

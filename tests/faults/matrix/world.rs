@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iceberg::TableIdent;
+use iceberg::spec::Transform;
 use laked::config::{Age, Inbox, Settings};
-use laked::daemon::compaction::Manner;
+use laked::daemon::clustering::clusters;
+use laked::daemon::compaction::{Manner, move_step};
 use laked::daemon::{Lake, Lane};
 use laked::flow::{Door, Format, Mark, Packing};
 use laked::ingest::decode::{self, Input, Options};
@@ -16,13 +18,15 @@ use laked::ingest::entry::Answer;
 use laked::ingest::push::Denied;
 use laked::ingest::spool::Begin;
 use laked::maintain::compact::{self, Order};
+use laked::maintain::partition::{Term, evolve_partition};
 use laked::maintain::retention::Asked;
-use laked::maintain::{expire, ledger, orphans};
+use laked::maintain::rollback::{To, rollback};
+use laked::maintain::{Edit, cherry_pick, expire, ledger, orphans};
 use laked::read::Predicate;
 use laked_catalog::error::{Error, Kind, Result};
 use laked_catalog::store::{Disk, SimulatedDisk};
 use laked_catalog::system::{SimulatedClock, SimulatedIds, System};
-use laked_catalog::{Database, State};
+use laked_catalog::{Change, Database, Origin, Outcome, State};
 
 pub const TABLE: &str = "n.t";
 pub const LAKE: &str = "/lake";
@@ -50,6 +54,8 @@ pub struct World {
     /// The ids of the records that were acknowledged: good ones, and ones the contract refuses.
     pub good: Vec<String>,
     pub bad: Vec<String>,
+    /// The snapshot that was rolled back.
+    aside: Option<i64>,
 }
 
 struct Process {
@@ -98,6 +104,7 @@ impl World {
             answers: BTreeMap::new(),
             good: Vec::new(),
             bad: Vec::new(),
+            aside: None,
         }
     }
 
@@ -168,6 +175,67 @@ impl World {
         let manner = Manner { options, predicate: Predicate::True, threads: 1, memory: 1 << 20 };
         let ident = TableIdent::from_strs(TABLE.split('.')).expect("a name");
         self.process()?.lake.compact(&ident, &manner).map(drop)
+    }
+
+    /// Gives the table another spec, and moves its files to it.
+    pub fn relocate(&mut self) -> Result<()> {
+        let options = compact::Options { least_inputs: 1, max_bytes: None, order: Order::OfTable };
+        let manner = Manner { options, predicate: Predicate::True, threads: 1, memory: 1 << 20 };
+        let term = |source_id, name: &str, transform| Term { source_id, transform, name: name.into(), is_named: false };
+        let terms = [term(2, "region", Transform::Identity), term(1, "id_bucket", Transform::Bucket(2))];
+        let ident = self.ident();
+        let lake = &self.process()?.lake;
+        let edit = evolve_partition(&lake.catalog().load(&ident)?.metadata, &terms)?.edit;
+        commit(lake, &ident, edit)?;
+        loop {
+            let table = lake.catalog().load(&ident)?;
+            let replace = |replacement| lake.committer().replace(replacement);
+            let store = lake.catalog().store();
+            let step = move_step(store, (&ident, &table.metadata), &manner, &replace, &|_, _| {})?;
+            if step.snapshot_id.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lists the table's files by partition.
+    pub fn cluster(&mut self) -> Result<()> {
+        let ident = self.ident();
+        let lake = &self.process()?.lake;
+        let table = lake.catalog().load(&ident)?;
+        let clusters = clusters(lake.catalog().store(), (&ident, &table.metadata))?;
+        match clusters.plan.made.is_empty() {
+            true => Ok(()),
+            false => lake.committer().cluster(clusters.clustered).map(drop),
+        }
+    }
+
+    /// Takes the last snapshot out of sight; another try finds it so.
+    pub fn roll_back(&mut self) -> Result<()> {
+        let ident = self.ident();
+        let table = self.process()?.lake.catalog().load(&ident)?;
+        let current = table.metadata.current_snapshot().expect("there is one");
+        let aside = *self.aside.get_or_insert(current.snapshot_id());
+        if current.snapshot_id() != aside {
+            return Ok(());
+        }
+        let parent = current.parent_snapshot_id().expect("it has one");
+        let edit = rollback(&table.metadata, &table.refs, To::Snapshot(parent))?.edit;
+        commit(&self.process()?.lake, &ident, edit)
+    }
+
+    /// Picks what was taken out of sight; another try may find it picked.
+    pub fn pick(&mut self) -> Result<()> {
+        let (ident, snapshot) = (self.ident(), self.aside.expect("something was rolled back"));
+        let request = cherry_pick::Request { snapshot, dry_run: false };
+        match self.process()?.lake.pick(&ident, &request) {
+            Err(error) if error.kind() == Kind::Invalid && error.to_string().contains("already") => Ok(()),
+            ended => ended.map(drop),
+        }
+    }
+
+    fn ident(&self) -> TableIdent {
+        TableIdent::from_strs(TABLE.split('.')).expect("a name")
     }
 
     /// The push lane's mark, as who waits for a commit is told.
@@ -255,6 +323,18 @@ impl Process {
         let busy = |busy| Error::new(Kind::Unavailable, format!("{busy:?}"));
         let ticket = door.append(gathered, Some((guard, number as u128))).map_err(busy)?;
         ticket.blocking_recv().map_err(|_| Error::new(Kind::Unavailable, "the spool is gone"))?
+    }
+}
+
+/// Commits as a person's tool does.
+fn commit(lake: &Lake, ident: &TableIdent, edit: Edit) -> Result<()> {
+    if edit.is_empty() {
+        return Ok(());
+    }
+    let change = Change { ident: ident.clone(), requirements: edit.requirements, updates: edit.updates };
+    match lake.catalog().commit(vec![change], Origin::Rest) {
+        Outcome::Committed(_) => Ok(()),
+        Outcome::Conflict(error) | Outcome::Refused(error) | Outcome::Unknown(error) => Err(error),
     }
 }
 
