@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader, RowGroupMetaData};
 
 use super::decode::{Decoder, Lineage, Wanted};
 use super::input::File;
@@ -25,7 +25,13 @@ pub(super) fn append(
     let location = input.file.file.file_path();
     let metadata = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
     let metadata = metadata.parse_and_finish(file).map_err(|error| file.failed(location, error))?;
-    if let Some(lineage) = lineage.filter(|_| !metadata.row_groups().iter().all(|group| rewriter.can_copy(group))) {
+    // The writer panics over a file in which some row groups have a page index and others have none.
+    let indexed = metadata.offset_index().is_some_and(|index| {
+        index.len() == metadata.num_row_groups()
+            && index.iter().zip(metadata.row_groups()).all(|(of, group)| of.len() == group.num_columns())
+    });
+    let can_copy = |rewriter: &Rewriter, group: &RowGroupMetaData| indexed && rewriter.can_copy(group);
+    if let Some(lineage) = lineage.filter(|_| !metadata.row_groups().iter().all(|group| can_copy(rewriter, group))) {
         let decoder = Decoder::open(file, location, wanted, None, None)?.tracing(lineage);
         return rewriter.append(decoder.stream(|_, _| {})).map(|()| 0);
     }
@@ -33,7 +39,7 @@ pub(super) fn append(
     let mut copied = 0;
     let mut pending: Vec<usize> = Vec::new();
     for (number, group) in metadata.row_groups().iter().enumerate() {
-        if !rewriter.can_copy(group) || !rewriter.is_worth_copying(group) {
+        if !can_copy(rewriter, group) || !rewriter.is_worth_copying(group) {
             pending.push(number);
             continue;
         }
