@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Field as ArrowField, Int64Type, Schema as Arrow
 use arrow::record_batch::RecordBatch;
 use clap::Args;
 use iceberg::TableIdent;
-use iceberg::spec::Schema;
+use iceberg::spec::{Schema, TableMetadata};
 use laked_catalog::system::System;
 use serde::Serialize;
 
@@ -40,10 +40,10 @@ pub struct Audit {
     /// As of a snapshot id or a time.
     #[arg(long, value_name = "SNAPSHOT|TIME")]
     at: Option<At>,
-    /// The contract's file [default: the table's in --schemas].
+    /// The contract's file [default: the table's in --schemas, or the one that the table carries].
     #[arg(long, value_name = "FILE")]
     contract: Option<PathBuf>,
-    /// The folder of contracts that the daemon is given [default: the shipped ones].
+    /// The folder of contracts that the daemon is given.
     #[arg(long, value_name = "DIR", env = "LAKED_SCHEMAS")]
     schemas: Option<PathBuf>,
     /// Rows that are shown of each broken rule.
@@ -101,9 +101,9 @@ impl Audit {
     /// storage errors.
     pub fn run(self, source: &Source, form: Output) -> Result<()> {
         let ident = ident_of(&self.table)?;
-        let contract = self.contract(&ident)?;
         let table = source.table(&ident)?;
         let metadata = &table.metadata;
+        let contract = self.contract(&ident, metadata)?;
         let made_from = metadata.properties().get(property::HASH);
         if made_from.is_some_and(|hash| hash != contract.hash()) {
             eprintln!("lakectl: the table was last written under another text of this contract than is audited here");
@@ -124,7 +124,13 @@ impl Audit {
         Err(Error::new(Kind::Corrupt, "the table breaks its contract; see above"))
     }
 
-    fn contract(&self, ident: &TableIdent) -> Result<Contract> {
+    fn contract(&self, ident: &TableIdent, metadata: &TableMetadata) -> Result<Contract> {
+        if self.contract.is_none()
+            && self.schemas.is_none()
+            && let Some(carried) = contract::carried(ident, metadata)?
+        {
+            return Ok(carried);
+        }
         let disk = System::real().disk;
         let load = |file: &Path| contract::load(disk.as_ref(), file);
         let found = match (&self.contract, &self.schemas) {

@@ -95,30 +95,43 @@ impl Target {
         plan: impl Fn(&SourceTable) -> Result<P>,
         edit: impl Fn(&P) -> &Edit,
     ) -> Result<P> {
-        let ident = ident_of(&self.table)?;
-        let planned = plan(&source.table(&ident)?)?;
-        if self.dry_run || edit(&planned).is_empty() {
+        change(source, &ident_of(&self.table)?, self.dry_run, plan, edit)
+    }
+}
+
+/// [`Target::change`] of any table.
+///
+/// # Errors
+/// The same.
+pub fn change<P>(
+    source: &Source,
+    ident: &TableIdent,
+    dry_run: bool,
+    plan: impl Fn(&SourceTable) -> Result<P>,
+    edit: impl Fn(&P) -> &Edit,
+) -> Result<P> {
+    let planned = plan(&source.table(ident)?)?;
+    if dry_run || edit(&planned).is_empty() {
+        return Ok(planned);
+    }
+    let place = Place::open(source)?;
+    let clock = System::real().clock;
+    let mut planned = match &place {
+        Place::Daemon(_) => planned,
+        // The daemon may have gone between the two.
+        Place::Lake { .. } => plan(&source.table(ident)?)?,
+    };
+    for tried in 0..TRIES {
+        match place.commit(ident, edit(&planned)) {
+            Err(error) if error.kind() == Kind::Conflict && tried + 1 < TRIES => clock.pause(WAIT * (1 << tried)),
+            done => return done.map(|()| planned),
+        }
+        planned = plan(&source.table(ident)?)?;
+        if edit(&planned).is_empty() {
             return Ok(planned);
         }
-        let place = Place::open(source)?;
-        let clock = System::real().clock;
-        let mut planned = match &place {
-            Place::Daemon(_) => planned,
-            // The daemon may have gone between the two.
-            Place::Lake { .. } => plan(&source.table(&ident)?)?,
-        };
-        for tried in 0..TRIES {
-            match place.commit(&ident, edit(&planned)) {
-                Err(error) if error.kind() == Kind::Conflict && tried + 1 < TRIES => clock.pause(WAIT * (1 << tried)),
-                done => return done.map(|()| planned),
-            }
-            planned = plan(&source.table(&ident)?)?;
-            if edit(&planned).is_empty() {
-                return Ok(planned);
-            }
-        }
-        Err(Error::new(Kind::Internal, "a change without an end"))
     }
+    Err(Error::new(Kind::Internal, "a change without an end"))
 }
 
 /// Where a change is committed.

@@ -1,4 +1,4 @@
-//! `lakectl contract check FILE…` and `lakectl contract new NAMESPACE.TABLE FILE`: contracts on this machine, no lake
+//! `lakectl contract check FILE…`, `lakectl contract lock DIR` and `lakectl contract new NAMESPACE.TABLE FILE`: contracts on this machine, no lake
 //! and no daemon asked. Plain functions from arguments to text; what a file is, its first bytes tell, not its name.
 
 use std::fmt::Write as _;
@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::Schema;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::contract::{Contract, Problem, Sample, draft, problems};
+use laked_catalog::system::System;
+
+use crate::contract::{Contract, LOCK, Lock, Problem, Sample, draft, load_dir, problems};
 use crate::error::{Error, Kind, Result};
+use crate::ingest::durable;
 
 /// How much of a text file, unpacked, a draft is made from.
 const SAMPLE: u64 = 64 << 20;
@@ -43,7 +46,10 @@ fn check_one(file: &Path) -> (String, bool) {
         Err(error) => return (format!("{shown}: {error}\n"), false),
     };
     match problems(text.trim_start_matches('\u{feff}'), &origin(file)) {
-        Ok(contract) => (format!("{shown}: {}\n", summary(&contract)), true),
+        Ok(contract) => match unlocked(file, &contract) {
+            Ok(()) => (format!("{shown}: {}\n", summary(&contract)), true),
+            Err(error) => (format!("{shown}: {error}\n"), false),
+        },
         Err(problems) => {
             let line = |problem: &Problem| match problem.line {
                 0 => format!("{shown}: {problem}\n"),
@@ -52,6 +58,45 @@ fn check_one(file: &Path) -> (String, bool) {
             (problems.iter().map(line).collect(), false)
         }
     }
+}
+
+/// Holds a contract against the lock beside its namespace's folder, if there is one.
+fn unlocked(file: &Path, contract: &Contract) -> Result<()> {
+    let Some(folder) = Path::new(&origin(file)).ancestors().nth(2).map(Path::to_owned) else { return Ok(()) };
+    Lock::load(System::real().disk.as_ref(), &folder)?.check(contract)
+}
+
+/// Publishes the versions that a schemas folder has, in its `contracts.lock`; says which are new.
+///
+/// # Errors
+/// `Invalid` for a contract, or one whose version was published with another text: nothing is written then.
+pub fn lock(folder: &Path) -> Result<String> {
+    let contracts = load_dir(System::real().disk.as_ref(), folder)?;
+    let added = publish(folder, &contracts.iter().collect::<Vec<_>>())?;
+    let line = |contract: &&&Contract| format!("published {} version {}\n", contract.id(), contract.version);
+    match added.as_slice() {
+        [] => Ok(format!("{}: nothing new\n", folder.join(LOCK).display())),
+        _ => Ok(added.iter().map(|contract| line(&contract)).collect()),
+    }
+}
+
+/// Adds versions to the lock of a folder, durably; gives those that were not there.
+///
+/// # Errors
+/// As [`Lock::publish`]; storage errors.
+pub fn publish<'a>(folder: &Path, contracts: &[&'a Contract]) -> Result<Vec<&'a Contract>> {
+    let disk = System::real().disk;
+    let mut lock = Lock::load(disk.as_ref(), folder)?;
+    let mut added = Vec::new();
+    for contract in contracts {
+        if lock.publish(contract)? {
+            added.push(*contract);
+        }
+    }
+    if !added.is_empty() {
+        durable::replace(disk.as_ref(), &folder.join(LOCK), lock.text().as_bytes())?;
+    }
+    Ok(added)
 }
 
 /// The path with its folder, which names the namespace even when the file is named from within it.
@@ -181,6 +226,31 @@ mod tests {
         assert!(text.contains(&format!("{}:2:5: ", bad.display())) && text.contains("bad.toml:3:"), "{text}");
         let (text, sound) = check(&[folder.path().join("none.toml")]);
         assert!(!sound && text.contains("none.toml: "), "{text}");
+    }
+
+    #[test]
+    fn a_published_version_is_checked_and_its_text_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = folder.path().join("shop");
+        std::fs::create_dir(&space).unwrap();
+        let text = |version: u32, kind: &str| format!("[table]\nversion = {version}\n[fields]\na = \"{kind}\"\n");
+        let file = write(&space, "orders.toml", text(1, "int").as_bytes());
+        assert_eq!(lock(folder.path()).unwrap(), "published shop.orders version 1\n");
+        assert!(lock(folder.path()).unwrap().contains("nothing new"));
+        assert!(check(std::slice::from_ref(&file)).1);
+        let change = |text: String| {
+            laked_catalog::store::OsDisk.remove(&file).unwrap();
+            write(&space, "orders.toml", text.as_bytes());
+        };
+        change(text(1, "long"));
+        let (said, sound) = check(std::slice::from_ref(&file));
+        assert!(!sound && said.contains("raise the version to 2"), "{said}");
+        let before = std::fs::read(folder.path().join(LOCK)).unwrap();
+        assert_eq!(lock(folder.path()).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(std::fs::read(folder.path().join(LOCK)).unwrap(), before);
+        change(text(2, "long"));
+        assert!(check(std::slice::from_ref(&file)).1);
+        assert_eq!(lock(folder.path()).unwrap(), "published shop.orders version 2\n");
     }
 
     #[test]

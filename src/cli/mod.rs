@@ -3,6 +3,7 @@
 //! Standard output is data, standard error is talk. Exit codes: 0 done, 1 failed, 2 the request or the configuration is
 //! wrong and nothing was changed.
 
+mod apply;
 mod audit;
 mod catalog;
 mod change;
@@ -130,6 +131,14 @@ enum Verb {
         after_help = "Examples:\n  lakectl evolve-schema broker.trades add fee \"decimal(18, 4)\" --after price --doc \"In the trade's currency.\"\n  lakectl evolve-schema broker.trades rename venue exchange --dry-run"
     )]
     EvolveSchema(schema::EvolveSchema),
+    /// Show where tables differ from their contracts, and what `apply` would do; what cannot be is refused (exit code 2).
+    #[command(
+        after_help = "Example:\n  lakectl plan --schemas schemas --check    # exit code 1 if there is anything to apply"
+    )]
+    Plan(apply::Plan),
+    /// Change tables to their contracts' new versions, one commit a table, and put those in force; all of them or none.
+    #[command(after_help = "Example:\n  lakectl apply glucose.cgm_readings --schemas schemas")]
+    Apply(apply::Apply),
     /// Take old snapshots out of a table, by its properties or as said; their files are unlinked after a grace period.
     #[command(
         after_help = "Example:\n  lakectl expire glucose.cgm_readings --older-than 5d --retain-last 10 --dry-run"
@@ -202,6 +211,11 @@ enum Contract {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Publish the versions a schemas folder has, in its contracts.lock: from then on a version keeps its text.
+    Lock {
+        /// The folder of contracts.
+        folder: PathBuf,
+    },
     /// Draft a contract from a CSV, NDJSON or Parquet file, or from a JSON Schema; prints it.
     #[command(
         after_help = "Example:\n  lakectl contract new world.gapminder gapminder.csv > schemas/world/gapminder.toml"
@@ -225,6 +239,7 @@ impl Contract {
                 output::line(report.trim_end())?;
                 if good { Ok(()) } else { Err(Error::new(Kind::Invalid, "a contract is not valid; see above")) }
             }
+            Contract::Lock { folder } => output::line(contract::lock(&folder)?.trim_end()),
             Contract::New { table, file } => output::line(contract::new(&table, &file)?.trim_end()),
             Contract::Audit(verb) => verb.run(source, form),
         }
@@ -275,6 +290,8 @@ impl Lakectl {
             Verb::Explain(verb) => verb.run(&place.source()?, place.output),
             Verb::EvolvePartition(verb) => verb.run(&place.source()?, place.output),
             Verb::EvolveSchema(verb) => verb.run(&place.source()?, place.output),
+            Verb::Plan(verb) => verb.run(&place.source()?, place.output),
+            Verb::Apply(verb) => verb.run(&place.source()?, place.output),
             Verb::Expire(verb) => verb.run(&place.source()?, place.output),
             Verb::RemoveOrphans(verb) => verb.run(&place.source()?, place.output),
             Verb::Rollback(verb) => verb.run(&place.source()?, place.output),
@@ -326,6 +343,10 @@ mod tests {
             "remove-orphans n.t --older-than 1h --force --dry-run",
             "evolve-schema n.t add a.b list<int> --required --default 5 --after c --doc d --dry-run",
             "evolve-schema n.t --schemas d reorder a --first",
+            "plan --schemas d --check --output json",
+            "plan n.t n.u",
+            "apply n.t --schemas d --dry-run",
+            "contract lock d",
             "rollback n.t --to 7",
             "set-current n.t 7",
             "cherry-pick n.t 7 --dry-run",

@@ -97,10 +97,18 @@ fn show(table: &SourceTable, form: Output) -> Result<()> {
         .collect();
     let properties: BTreeMap<&String, &String> = metadata.properties().iter().collect();
     let properties: Vec<Vec<String>> =
-        properties.into_iter().map(|(key, value)| vec![key.clone(), value.clone()]).collect();
+        properties.into_iter().map(|(key, value)| vec![key.clone(), on_a_line(value)]).collect();
     let columns = output::drawn(&["id", "column", "type", "", "doc"], &columns);
     let properties = output::drawn(&["property", "value"], &properties);
     output::line(format!("{}\n{columns}\n{}", facts(&table.ident, metadata), properties.trim_end()))
+}
+
+/// A property's text; of one with many lines (a contract's), how many.
+fn on_a_line(text: &str) -> String {
+    match text.trim_end().lines().count() {
+        0 | 1 => text.trim_end().to_owned(),
+        lines => format!("({lines} lines; --output json shows them)"),
+    }
 }
 
 /// What is to be known of a table at once.

@@ -120,7 +120,7 @@ pub fn diff(contract: &Contract, schema: &Schema) -> Vec<Difference> {
 }
 
 /// Iceberg's promotions: int to long, float to double, a decimal to more digits of the same scale.
-fn widens(from: &Type, to: &Type) -> bool {
+pub(super) fn widens(from: &Type, to: &Type) -> bool {
     use iceberg::spec::PrimitiveType::{Decimal, Double, Float, Int, Long};
     match (from.as_primitive_type(), to.as_primitive_type()) {
         (Some(Int), Some(Long)) | (Some(Float), Some(Double)) => true,

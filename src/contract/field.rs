@@ -24,6 +24,8 @@ pub struct Field {
     pub doc: Option<String>,
     /// What it is measured in, as `mg/dL`.
     pub unit: Option<String>,
+    /// The names it had in earlier versions.
+    pub was: Vec<String>,
     /// The least and greatest value.
     pub range: Option<Range>,
     /// The values that are possible.

@@ -26,7 +26,7 @@
 //! timestamp  = { type = "timestamptz", required = true }
 //! glucose    = { type = "double", range = [20, 600], unit = "mg/dL", doc = "Interstitial glucose." }
 //! share      = { type = "double", range = { above = 0, max = 1 } }
-//! code       = { type = "string", pattern = "[A-Z]{3}" }    # matches the whole text
+//! code       = { type = "string", pattern = "[A-Z]{3}", was = "sort" }   # matches the whole text; its earlier names
 //! note       = "string"
 //! ```
 //!
@@ -49,12 +49,17 @@
 //!
 //! A float or double refuses NaN and the infinities (`nan`) unless the field says `nan = true`; no range holds NaN.
 
+mod change;
 mod check;
 mod code;
 mod draft;
 mod evolve;
 mod field;
+mod layout;
+mod live;
+mod lock;
 mod parse;
+mod rules;
 mod shipped;
 mod types;
 
@@ -69,13 +74,18 @@ use iceberg::TableIdent;
 use iceberg::spec::{Schema, SortOrder, UnboundPartitionSpec};
 use sha2::{Digest, Sha256};
 
+pub use self::change::{Change, Changes, changes};
 pub use self::check::Verdict;
 pub use self::code::Code;
 pub use self::draft::{Sample, draft};
 pub use self::evolve::{Difference, Judgement, diff, judge};
 pub use self::field::{Field, Length, Limits, Pattern, Range, Values};
+pub use self::layout::unlike;
+pub use self::live::{Stamp, carried, judge_successor, succeeds, takes};
+pub use self::lock::{LOCK, Lock};
 pub use self::parse::{Problem, known, natural, parse as problems, partition_spec, partition_term, sort_order};
-pub use self::shipped::{JSON_SCHEMA, SHIPPED, load, load_dir, shipped};
+pub use self::rules::{Rule, rules};
+pub use self::shipped::{JSON_SCHEMA, SHIPPED, files, load, load_dir, load_published, shipped};
 pub use self::types::{FieldType, TYPES};
 use crate::error::Result;
 
@@ -87,6 +97,8 @@ pub mod property {
     pub const VERSION: &str = "laked.contract.version";
     /// The SHA-256 of its text, in hex.
     pub const HASH: &str = "laked.contract.hash";
+    /// Its text: who has the table has what its records are held to.
+    pub const TEXT: &str = "laked.contract.text";
     /// `on` (the default), `warn` or `off`: what becomes of a commit that breaks the contract.
     pub const ENFORCE: &str = "laked.contract.enforce";
 }
@@ -249,12 +261,20 @@ impl Contract {
         properties
     }
 
+    /// The same without what names the contract, and without `format-version`: what a version may say otherwise.
+    pub fn own_properties(&self) -> BTreeMap<String, String> {
+        let stamp = self.stamp();
+        let named = |key: &String| key == "format-version" || stamp.iter().any(|(stamped, _)| stamped == key);
+        self.properties().into_iter().filter(|(key, _)| !named(key)).collect()
+    }
+
     /// The properties that name this contract and no others: set again when a newer version is applied.
-    pub fn stamp(&self) -> [(String, String); 3] {
+    pub fn stamp(&self) -> [(String, String); 4] {
         [
             (property::ID.to_owned(), self.id()),
             (property::VERSION.to_owned(), self.version.to_string()),
             (property::HASH.to_owned(), self.hash.clone()),
+            (property::TEXT.to_owned(), self.text.to_string()),
         ]
     }
 

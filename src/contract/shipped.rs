@@ -50,6 +50,18 @@ pub fn load_dir(disk: &dyn Disk, folder: &Path) -> Result<Vec<Contract>> {
     Ok(contracts.into_iter().map(|(_, contract)| contract).collect())
 }
 
+/// The same, held against the folder's [`super::Lock`].
+///
+/// # Errors
+/// `Invalid` too for a contract whose version was published with another text.
+pub fn load_published(disk: &dyn Disk, folder: &Path) -> Result<Vec<Contract>> {
+    let contracts = load_dir(disk, folder)?;
+    let lock = super::Lock::load(disk, folder)?;
+    let refused: Vec<String> =
+        contracts.iter().filter_map(|contract| lock.check(contract).err()).map(|e| e.to_string()).collect();
+    if refused.is_empty() { Ok(contracts) } else { Err(Error::new(Kind::Invalid, refused.join("\n"))) }
+}
+
 /// Reads the contract of one file.
 pub fn load(disk: &dyn Disk, path: &Path) -> Result<Contract> {
     let origin = path.display().to_string();
@@ -63,7 +75,8 @@ pub fn load(disk: &dyn Disk, path: &Path) -> Result<Contract> {
     }
 }
 
-fn files(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>> {
+/// The contract files of a folder, in order.
+pub fn files(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>> {
     let list =
         |folder: &Path| disk.list(folder).map_err(|error| Error::from(error).with("schemas folder", folder.display()));
     let mut files = Vec::new();

@@ -1,10 +1,10 @@
-//! A table with its doors, and how far each of their lanes is.
+//! One table's doors and lanes, and what is told of them.
 
 use std::sync::Arc;
 
+use super::force::InForce;
 use super::pending::Stages;
 use super::progress::{LaneStatus, Progress, TableStatus};
-use crate::contract::Contract;
 use crate::ingest::inbox::Inbox;
 use crate::ingest::push::PushDoor;
 
@@ -15,7 +15,7 @@ pub struct TableDoors {
     /// What comes after the doors.
     pub(super) stages: Stages,
     /// What its records are held to.
-    pub(super) contract: Arc<Contract>,
+    pub(super) in_force: Arc<InForce>,
     /// Where records are pushed; `None` if it could not be opened.
     pub(super) push: Option<Arc<PushDoor>>,
     /// Where files are dropped; `None` if it could not be opened.
@@ -27,11 +27,11 @@ pub struct TableDoors {
 }
 
 impl TableDoors {
-    /// The push door, or why it is halted.
+    /// The push door under the contract in force, or why it is halted.
     pub fn push(&self) -> Result<Arc<PushDoor>, String> {
         match (self.push_progress.halted(), &self.push) {
             (Some(reason), _) => Err(reason),
-            (None, Some(push)) => Ok(push.clone()),
+            (None, Some(push)) => Ok(push.under(self.in_force.contract())),
             (None, None) => Err("it could not be opened".into()),
         }
     }
@@ -49,6 +49,7 @@ impl TableDoors {
             |s: &iceberg::spec::SnapshotRef| s.summary().additional_properties.get("total-records")?.parse().ok();
         TableStatus {
             table: self.name.clone(),
+            contract: self.in_force.status(),
             snapshot_id: snapshot.as_ref().map(|s| s.snapshot_id()),
             total_records: snapshot.as_ref().and_then(total),
             lanes: self.lanes().into(),

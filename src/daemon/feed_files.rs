@@ -66,6 +66,12 @@ impl Worker {
             Next::Idle => return Ok(Taken::Nothing),
             Next::Closed => return Ok(Taken::Closed),
         };
+        // A file is read by the contract that is in force when it is begun, and a commit is of one contract.
+        let contract = self.in_force.contract();
+        if !pending.suits(contract.hash()) {
+            return Ok(Taken::CommitFirst);
+        }
+        self.contract = contract;
         if pending.next.entry == claim.entry && pending.next.record > 0 {
             // The table holds a part of it, whatever the contract says now.
             return self.take_parts(inbox, pending, &claim);

@@ -24,7 +24,7 @@ impl Worker {
             Next::Closed => return Ok(Taken::Closed),
         };
         let heads = group.heads.clone();
-        // The run that wrote a group held all of it to one contract, which may have changed since.
+        // A group is of one contract, which may have changed since.
         if !heads.iter().all(|head| pending.suits(&head.contract)) {
             return Ok(Taken::CommitFirst);
         }

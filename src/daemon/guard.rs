@@ -1,14 +1,14 @@
 //! What a foreign writer may not do: move the lanes' marks, break a contract, overwrite partitions and leave their older rows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use laked_catalog::store::Store;
 use laked_catalog::{Guard, Origin, Proposal};
 
+use super::force::Force;
 use super::tables::text;
 use crate::commit::guard_marks;
-use crate::contract::{Contract, Judgement, judge};
+use crate::contract::{Judgement, judge_successor};
 use crate::error::Result;
 use crate::maintain::overwrites::guard_overwrites;
 
@@ -17,8 +17,8 @@ use crate::maintain::overwrites::guard_overwrites;
 pub struct Rules {
     /// Where the tables' files are.
     pub store: Store,
-    /// The contracts, by table.
-    pub contracts: BTreeMap<String, Arc<Contract>>,
+    /// The contracts in force.
+    pub force: Arc<Force>,
 }
 
 impl Guard for Rules {
@@ -28,8 +28,8 @@ impl Guard for Rules {
         }
         guard_marks(proposal.before, proposal.after)?;
         guard_overwrites(&self.store, proposal.before, proposal.after)?;
-        let Some(contract) = self.contracts.get(&text(proposal.ident)) else { return Ok(()) };
-        match judge(contract, proposal.before, proposal.after) {
+        let known = self.force.of(&text(proposal.ident)).map(|in_force| in_force.contract());
+        match judge_successor(proposal.ident, known.as_deref(), proposal.before, proposal.after) {
             Judgement::Pass => Ok(()),
             Judgement::Refuse(error) => Err(error),
             Judgement::Warn(warning) => {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use iceberg::TableIdent;
@@ -16,7 +16,9 @@ use laked_catalog::system::System;
 use laked_catalog::{Catalog, Database, State};
 
 use super::compaction::{Manner, Stepped, step};
+use super::contracts::Contracts;
 use super::doors::TableDoors;
+use super::force::{Force, InForce};
 use super::guard::Rules;
 use super::lane::{Feed, Lane, Pace, Stop, Worker};
 use super::maintenance::{Maintenance, Means, pressure};
@@ -61,7 +63,9 @@ pub struct Lake {
     catalog: Catalog,
     committer: Committer,
     budget: Budget,
-    tables: BTreeMap<String, Arc<TableDoors>>,
+    tables: RwLock<BTreeMap<String, Arc<TableDoors>>>,
+    force: Arc<Force>,
+    contracts: Contracts,
     watch: Mutex<Option<Watch>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     maintenance: Arc<Maintenance>,
@@ -90,7 +94,7 @@ impl Lake {
         }
         let contracts = match settings.schemas.as_os_str().is_empty() {
             true => contract::shipped(),
-            false => contract::load_dir(disk.as_ref(), &settings.schemas)?,
+            false => contract::load_published(disk.as_ref(), &settings.schemas)?,
         };
         let store = Store::local(system.clone(), dir.join("staging"))?;
         let warehouse = location_of(&dir.join("warehouse"))?;
@@ -107,33 +111,35 @@ impl Lake {
         let (budget, stop) = (Budget::new(settings.memory.in_memory()), Arc::<Stop>::default());
         let upkeep = settings.maintenance.clone();
         let means = Means::new(catalog.clone(), committer.clone(), budget.clone(), upkeep, stop.clone());
-        let mut lake = Lake {
+        let lake = Lake {
             maintenance: Arc::new(Maintenance::new(means)?),
             budget,
             settings,
             system,
             catalog,
             committer,
-            tables: BTreeMap::new(),
+            tables: RwLock::default(),
+            force: Arc::default(),
+            contracts: Contracts::default(),
             watch: Mutex::new(None),
             workers: Mutex::new(Vec::new()),
             stop,
             _lock: lock,
         };
-        let contracts: Vec<Arc<Contract>> = contracts.into_iter().map(Arc::new).collect();
-        for contract in &contracts {
-            let doors = lake.open_table(&dir, contract)?;
-            lake.tables.insert(doors.name.clone(), Arc::new(doors));
+        for contract in contracts {
+            lake.open_table(Arc::new(contract))?;
         }
-        let contracts = contracts.into_iter().map(|c| (c.id(), c)).collect();
-        let store = lake.catalog.store().clone();
-        lake.catalog.guard(Arc::new(Rules { store, contracts }));
+        let (store, force) = (lake.catalog.store().clone(), lake.force.clone());
+        lake.catalog.guard(Arc::new(Rules { store, force }));
+        lake.catalog.watch(lake.force.clone());
         Ok(lake)
     }
 
-    fn open_table(&self, dir: &Path, contract: &Arc<Contract>) -> Result<TableDoors> {
-        let table = ensure(&self.catalog, contract)?;
-        ensure_quarantine(&self.catalog, contract)?;
+    /// Opens a table's doors, makes it if it is missing.
+    pub(super) fn open_table(&self, contract: Arc<Contract>) -> Result<Arc<TableDoors>> {
+        let dir = absolute(&self.settings.lake)?;
+        let table = ensure(&self.catalog, &contract)?;
+        ensure_quarantine(&self.catalog, &contract)?;
         let marks = marks_of(&table.metadata)?;
         let name = contract.id();
         let spool_place = spool::Place {
@@ -150,7 +156,7 @@ impl Lake {
             table: table.metadata.uuid(),
         };
         let inbox_place = inbox::Place {
-            lake: dir.to_owned(),
+            lake: dir.clone(),
             table_name: name.clone(),
             table: table.metadata.uuid(),
             system: self.system.clone(),
@@ -159,50 +165,66 @@ impl Lake {
             kept: self.settings.inbox.kept.get(),
         };
         let (push_progress, inbox_progress) = (Arc::new(Progress::new()), Arc::new(Progress::new()));
+        let ident = contract.ident().clone();
+        let in_force = Arc::new(InForce::of(&table, contract));
+        self.force.add(name.clone(), in_force.clone());
         let spool = opened(&name, Door::Push, &push_progress, Spool::open(spool_place, &marks))?;
         let inbox = opened(&name, Door::Inbox, &inbox_progress, Inbox::open(inbox_place, &marks))?;
         let push = spool.map(|spool| {
             Arc::new(PushDoor {
                 name: name.clone(),
-                contract: contract.clone(),
+                contract: in_force.contract(),
                 spool: Arc::new(spool),
                 system: self.system.clone(),
                 budget: self.budget.clone(),
             })
         });
         let stages = Stages {
-            ident: contract.ident().clone(),
+            ident,
             catalog: self.catalog.clone(),
             committer: self.committer.clone(),
             budget: self.budget.clone(),
             system: self.system.clone(),
         };
-        let (contract, inbox) = (contract.clone(), inbox.map(Arc::new));
-        Ok(TableDoors { name, stages, contract, push, inbox, push_progress, inbox_progress })
+        let inbox = inbox.map(Arc::new);
+        let doors = TableDoors { name: name.clone(), stages, in_force, push, inbox, push_progress, inbox_progress };
+        let doors = Arc::new(doors);
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).insert(name, doors.clone());
+        Ok(doors)
     }
 
     fn start(&self) -> Result<()> {
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut inboxes = Vec::new();
-        for table in self.tables.values() {
-            if let Some(push) = &table.push {
-                let lane = push.spool.lane();
-                workers.push(self.work(table, lane, Feed::Push(push.clone()), &table.push_progress)?);
-            }
-            if let Some(inbox) = &table.inbox {
-                workers.push(self.work(table, inbox.lane(), Feed::Files(inbox.clone()), &table.inbox_progress)?);
-                inboxes.push(inbox.clone());
-            }
+        for table in self.tables() {
+            self.start_table(&table)?;
         }
         let (catalog, stop) = (self.catalog.clone(), self.stop.clone());
         let thread = std::thread::Builder::new().name("unlink".into());
-        workers.push(thread.spawn(move || upkeep::unlink(&catalog, &stop)).map_err(Error::from)?);
-        let tables = self.tables.values().cloned().collect();
-        let pressure = pressure::of(tables, self.budget.clone(), self.settings.commit.clone());
-        workers.push(self.maintenance.start(pressure)?);
-        let settle = self.settings.inbox.settle.get();
-        let watch = Watch::start(inboxes, settle, self.system.clock.clone())?;
-        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+        let unlinks = thread.spawn(move || upkeep::unlink(&catalog, &stop)).map_err(Error::from)?;
+        let pressure = pressure::of(self.tables(), self.budget.clone(), self.settings.commit.clone());
+        let upkeep = self.maintenance.start(pressure)?;
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).extend([unlinks, upkeep]);
+        self.watch_inboxes()
+    }
+
+    /// Starts a table's lanes.
+    pub(super) fn start_table(&self, table: &TableDoors) -> Result<()> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(push) = &table.push {
+            let lane = push.spool.lane();
+            workers.push(self.work(table, lane, Feed::Push(push.clone()), &table.push_progress)?);
+        }
+        if let Some(inbox) = &table.inbox {
+            workers.push(self.work(table, inbox.lane(), Feed::Files(inbox.clone()), &table.inbox_progress)?);
+        }
+        Ok(())
+    }
+
+    /// Watches the inboxes of the tables that there are; from a watch before, what waits is seen again by the first sweep.
+    pub(super) fn watch_inboxes(&self) -> Result<()> {
+        let inboxes = self.tables().iter().filter_map(|table| table.inbox.clone()).collect();
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(watch.take());
+        *watch = Some(Watch::start(inboxes, self.settings.inbox.settle.get(), self.system.clock.clone())?);
         Ok(())
     }
 
@@ -220,7 +242,8 @@ impl Lake {
             feed,
             lane,
             name: table.name.clone(),
-            contract: table.contract.clone(),
+            contract: table.in_force.contract(),
+            in_force: table.in_force.clone(),
             progress: progress.clone(),
             pace: Pace { age: commit.age.get(), age_most: commit.age_most.get(), size: commit.size.bytes() },
             stop: self.stop.clone(),
@@ -242,12 +265,13 @@ impl Lake {
                 (inbox.lane(), Feed::Files(inbox), &table.inbox_progress)
             }
         };
-        Some(Lane(self.worker(table, lane, feed, progress)))
+        Some(Lane(self.worker(&table, lane, feed, progress)))
     }
 
     /// Looks through the inboxes once, as the watch does.
     pub fn sweep(&self) -> Result<()> {
-        self.tables.values().filter_map(|table| table.inbox.as_ref()).try_for_each(|inbox| inbox.sweep().map(drop))
+        let tables = self.tables();
+        tables.iter().filter_map(|table| table.inbox.as_ref()).try_for_each(|inbox| inbox.sweep().map(drop))
     }
 
     /// The settings it was opened with.
@@ -299,8 +323,23 @@ impl Lake {
     }
 
     /// A table's doors, by `ns.table`.
-    pub fn table(&self, name: &str) -> Option<&Arc<TableDoors>> {
-        self.tables.get(name)
+    pub fn table(&self, name: &str) -> Option<Arc<TableDoors>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Every table's doors.
+    pub fn tables(&self) -> Vec<Arc<TableDoors>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The contracts in force.
+    pub(super) fn force(&self) -> &Force {
+        &self.force
+    }
+
+    /// What is told of the schemas folder.
+    pub(super) fn contracts(&self) -> &Contracts {
+        &self.contracts
     }
 
     /// Takes a source in as one entry: durable when this returns. `table` is `ns.table`. What came under its key before
@@ -343,8 +382,9 @@ impl Lake {
 
     /// Closes the doors, commits what is durable, and waits for that.
     pub fn drain(&self) {
+        self.contracts.stop();
         drop(self.watch.lock().unwrap_or_else(PoisonError::into_inner).take());
-        for table in self.tables.values() {
+        for table in self.tables() {
             if let Some(push) = &table.push {
                 push.spool.close();
             }
@@ -362,7 +402,7 @@ impl Lake {
 
     /// Tables, lanes, marks, lag.
     pub fn status(&self) -> Vec<TableStatus> {
-        self.tables.values().map(|table| table.status()).collect()
+        self.tables().iter().map(|table| table.status()).collect()
     }
 
     /// Why the lake is not well; empty if it is.

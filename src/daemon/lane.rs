@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::force::InForce;
 use super::pending::{Pending, Stages};
 use super::progress::{LaneState, Progress};
 use crate::contract::Contract;
@@ -42,7 +43,9 @@ pub struct Worker {
     pub(super) feed: Feed,
     pub(super) lane: LaneId,
     pub(super) name: String,
+    /// What the file is held to that is being read.
     pub(super) contract: Arc<Contract>,
+    pub(super) in_force: Arc<InForce>,
     pub(super) progress: Arc<Progress>,
     pub(super) pace: Pace,
     pub(super) stop: Arc<Stop>,

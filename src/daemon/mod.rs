@@ -9,11 +9,14 @@
 
 pub mod clustering;
 pub mod compaction;
+mod contracts;
 mod doors;
 mod exposure;
 mod feed_files;
 mod feed_parts;
 mod feed_push;
+mod fitted;
+mod force;
 mod guard;
 mod issuer;
 mod lake;

@@ -10,6 +10,7 @@ use iceberg::TableIdent;
 use laked_catalog::system::System;
 use laked_catalog::{Catalog, Table};
 
+use super::fitted::fitted;
 use super::part::Part;
 use crate::budget::Budget;
 use crate::commit::{Advance, Append, Committer, NewFile, Outcome, marks_of};
@@ -161,6 +162,7 @@ impl Pending {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        let batch = fitted(batch, &self.data.table)?;
         if batch.num_rows() >= JOIN_ROWS && self.joining.is_empty() {
             return self.data.writer.write(batch);
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::force::ContractStatus;
 use crate::error::Error;
 use crate::flow::{Mark, Reach};
 use crate::ingest::inbox::Failure;
@@ -71,6 +72,8 @@ pub struct LaneStatus {
 pub struct TableStatus {
     /// `ns.table`.
     pub table: String,
+    /// Its contract.
+    pub contract: ContractStatus,
     /// Its current snapshot.
     pub snapshot_id: Option<i64>,
     /// Rows in it, as its summary says.

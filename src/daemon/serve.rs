@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::contracts;
 use super::exposure::Exposure;
 use super::issuer;
 use super::lake::Lake;
@@ -95,6 +96,7 @@ pub fn serve(lake: Arc<Lake>, listener: TcpListener) -> Result<DaemonHandle> {
     let limits = Limits { connections: settings.http.connections, head: settings.http.head_most.get() };
     let server = tokio::spawn(listen::serve(listener, app, tls, limits, stopped));
     tokio::spawn(keep_metrics(stop.subscribe()));
+    contracts::watch(&lake)?;
     Ok(DaemonHandle { address, secure, stop, server, lake })
 }
 
@@ -176,7 +178,7 @@ impl Doors for LakeDoors {
                 StatusCode::NOT_FOUND,
                 "unknown-table",
                 "There is no such table",
-                format!("no contract for {name}; add schemas/{namespace}/{table}.toml and start laked again"),
+                format!("no contract for {name}; laked makes it when schemas/{namespace}/{table}.toml is there"),
             ));
         };
         let push = doors.push().map_err(|reason| {
@@ -195,7 +197,7 @@ async fn health(State(lake): State<Arc<Lake>>, caller: Option<Extension<Caller>>
         return (status, Json(json!({ "status": word }))).into_response();
     }
     let stopped: Vec<_> = lake.status().into_iter().flat_map(|t| t.lanes).flat_map(|l| l.stopped).collect();
-    (status, Json(json!({ "status": word, "reasons": ailments, "stopped_sources": stopped }))).into_response()
+    (status, Json(json!({ "status": word, "reasons": ailments, "contracts": lake.contracts_told(), "stopped_sources": stopped }))).into_response()
 }
 
 async fn status(State(lake): State<Arc<Lake>>) -> Response {

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use iceberg::TableIdent;
+use iceberg::{TableIdent, TableUpdate};
 use laked_catalog::system::{Clock, System};
+use laked_catalog::{Change, Origin, Outcome};
 
+use super::contracts::Looks;
 use super::pending::Pending;
 use super::{Lake, Lane, Source};
 use crate::config::{Age, Commit, Settings};
@@ -51,6 +53,13 @@ fn send(lake: &Lake, lines: &str) {
     lake.ingest(TABLE, source).unwrap();
 }
 
+/// Puts a contract into the table as `lakectl apply` does.
+fn apply(lake: &Lake, contract: &Contract) {
+    let updates = vec![TableUpdate::SetProperties { updates: contract.stamp().into() }];
+    let change = Change { ident: contract.ident().clone(), requirements: Vec::new(), updates };
+    assert!(matches!(lake.catalog().commit(vec![change], Origin::Rest), Outcome::Committed(_)));
+}
+
 fn lane(lake: &Lake) -> Lane {
     lake.lane(TABLE, Door::Push).unwrap()
 }
@@ -75,6 +84,11 @@ fn a_commit_is_of_one_contract_and_names_it() {
     drop(lake);
     let second = contract(folder.path(), 100);
     let lake = open(folder.path(), System::real());
+    let doors = lake.table(TABLE).unwrap();
+    let waiting = |doors: &super::doors::TableDoors| doors.in_force.status().waiting.map(|waiting| waiting.version);
+    assert_eq!((doors.in_force.contract().version, waiting(&doors)), (10, Some(100)), "the table's own is in force");
+    apply(&lake, &second);
+    assert_eq!((doors.in_force.contract().version, waiting(&doors)), (100, None), "by the commit");
     send(&lake, "{\"n\":99}\n{\"n\":999}\n");
     lane(&lake).catch_up().unwrap();
     let named = |contract: &Contract, rows: &str| (contract.hash().to_owned(), rows.to_owned());
@@ -127,4 +141,48 @@ fn rows_wait_as_long_as_commits_take_and_the_figures_say_so() {
         assert_eq!(lane.0.is_due(&pending), due, "after {waited} s");
         clock.now_ms.fetch_sub(waited * 1000, Ordering::Relaxed);
     }
+}
+
+#[test]
+fn a_table_looked_at_late_does_not_bring_an_older_contract_back() {
+    let folder = tempfile::tempdir().unwrap();
+    contract(folder.path(), 10);
+    let lake = open(folder.path(), System::real());
+    let doors = lake.table(TABLE).unwrap();
+    let before = lake.catalog().load(&doors.stages.ident).unwrap();
+    apply(&lake, &contract(folder.path(), 100));
+    lake.force().follow(&before);
+    assert_eq!(doors.in_force.contract().version, 100);
+}
+
+#[test]
+fn a_folder_is_read_once_it_rests_and_what_cannot_be_used_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    contract(folder.path(), 10);
+    let lake = open(folder.path(), System::real());
+    let mut looks = Looks::default();
+    looks.look(&lake);
+    let disk = System::real().disk;
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join("schemas/n").join(name);
+        let _ = disk.remove(&path);
+        disk.create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    put("fresh.toml", "[fields]\nn = \"long\"\n");
+    put("wrong.toml", "[fields]\nn = \"lung\"\n");
+    looks.look(&lake);
+    assert!(lake.table("n.fresh").is_none() && lake.contracts_told().is_empty(), "it may still be written");
+    looks.look(&lake);
+    assert!(lake.table("n.fresh").is_some_and(|table| table.push().is_ok()));
+    let told = lake.contracts_told();
+    assert!(told.len() == 1 && told[0].contains("wrong.toml:2:5: "), "{told:?}");
+    put("wrong.toml", "[table]\nname = \"n.t\"\n[fields]\nn = \"long\"\n");
+    let first = contract(folder.path(), 10).text().replace("= 10\n", "= 10 \n");
+    put("t.toml", &first);
+    (0..2).for_each(|_| looks.look(&lake));
+    let told = lake.contracts_told();
+    assert!(told.len() == 2 && told[0].contains("n.t has a contract already"), "{told:?}");
+    assert!(told[1].contains("version 10 was published with another text"), "{told:?}");
+    assert_eq!(lake.table(TABLE).unwrap().in_force.contract().version, 10);
+    drop(lake);
 }

@@ -21,7 +21,8 @@ use crate::telemetry;
 /// Decoded rows of one request that are held in memory, in bytes, at most.
 const HELD: usize = 8 << 20;
 
-/// Where pushed records of one table go.
+/// Where pushed records of one table go: one request's, all of them held to the same contract.
+#[derive(Clone)]
 pub struct PushDoor {
     /// `ns.table`.
     pub name: String,
@@ -80,6 +81,14 @@ struct Gathering {
 }
 
 impl PushDoor {
+    /// The same door under the contract that is in force now.
+    pub fn under(self: &Arc<Self>, contract: Arc<Contract>) -> Arc<PushDoor> {
+        match Arc::ptr_eq(&self.contract, &contract) {
+            true => self.clone(),
+            false => Arc::new(PushDoor { contract, ..self.as_ref().clone() }),
+        }
+    }
+
     /// Takes all that `decoder` gives.
     pub fn gather(&self, source: &str, decoder: impl Iterator<Item = Result<Admitted>>) -> Result<Gathered, Denied> {
         let mut got = Gathering::default();

@@ -70,6 +70,9 @@ fn describe() {
     describe_gauge!("laked_commit_age_stretch", "How many times longer than its age a commit waits");
     describe_gauge!("laked_memory_bytes", "Bytes of the memory budget in use");
     describe_gauge!("laked_lane_halted", "1 while a lane is halted");
+    describe_gauge!("laked_contract_version", "The version of the contract that a table's records are held to");
+    describe_gauge!("laked_contract_waiting", "1 while the schemas folder has another contract than is in force");
+    describe_gauge!("laked_contracts_unfit", "Contracts of the schemas folder that cannot be used; the log says why");
     describe_histogram!("laked_stage_seconds", "Seconds a stage took for one commit");
     maintenance::describe();
 }
@@ -150,6 +153,28 @@ pub fn lane_figures(table: &str, door: Door, lag: Option<Duration>, bytes: u64, 
         .set(lag.unwrap_or_default().as_secs_f64());
     gauge!("laked_spool_bytes", "table" => table.clone(), "door" => door.clone()).set(bytes as f64);
     gauge!("laked_lane_halted", "table" => table, "door" => door).set(f64::from(u8::from(halted)));
+}
+
+/// A table's records are held to this version from now on.
+pub fn contract_in_force(table: &str, version: u32) {
+    gauge!("laked_contract_version", "table" => table.to_owned()).set(f64::from(version));
+    tracing::info!(table, version, "contract in force");
+}
+
+/// The schemas folder has another version than is in force, and why; or no longer.
+pub fn contract_waits(table: &str, waiting: Option<(u32, &str)>) {
+    gauge!("laked_contract_waiting", "table" => table.to_owned()).set(f64::from(u8::from(waiting.is_some())));
+    if let Some((version, reason)) = waiting {
+        tracing::warn!(table, version, reason, "contract not in force");
+    }
+}
+
+/// So many contracts of the schemas folder cannot be used, for these reasons; those in force stay.
+pub fn contracts_unfit(reasons: &[String]) {
+    gauge!("laked_contracts_unfit").set(reasons.len() as f64);
+    for reason in reasons {
+        tracing::error!(reason, "contract cannot be used; the one in force stays");
+    }
 }
 
 /// Bytes of the memory budget in use.

@@ -121,10 +121,12 @@ fn a_contract_that_changes_between_parts_loses_and_doubles_nothing() {
         .replace("version = 1", "version = 2")
         .replace("text = \"string\"", "text = { type = \"string\", pattern = \"number [0-9]*[02468] of .*\" }");
     write_contract(folder.path(), TABLE, &second);
+    let (lake, schemas) = (folder.path().join("lake"), folder.path().join("schemas"));
+    let words = ["--lake", lake.to_str().expect("UTF-8"), "apply", "--schemas", schemas.to_str().expect("UTF-8")];
+    assert!(lakectl(&words).contains("1 changed"));
     let daemon = start(folder.path(), None).expect("starts");
     daemon.until("the file is done", || done.exists());
     assert!(daemon.stop(), "it ends well");
-    let lake = folder.path().join("lake");
     let sql = format!(
         "select count(*), count(distinct record), min(record) >= {begun}, count(distinct contract) from {TABLE}__rejected"
     );

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "a sender is no part of the product")]
 
+mod adopt;
+mod apply;
 mod bad_input;
 mod beside;
 mod compact;
@@ -44,8 +46,13 @@ impl Lake {
     }
 
     fn start(&mut self) {
+        self.start_with("50ms");
+    }
+
+    /// Starts a daemon that commits after this time.
+    fn start_with(&mut self, age: &str) {
         let mut command = self.folder.served();
-        command.args(["--commit-age", "50ms"]);
+        command.args(["--commit-age", age]);
         self.daemon = Some(Daemon::spawn(command).expect("the daemon starts"));
     }
 

@@ -285,7 +285,7 @@ impl Catalog {
             Written::Durable => self.inner.settling.follow_durable(&table.metadata_location),
             Written::Kept(placed, _) => self.inner.settling.follow(placed),
         }
-        if let Some(watch) = self.inner.watch.get() {
+        for watch in self.inner.watches.read().unwrap_or_else(PoisonError::into_inner).iter() {
             watch.committed(&table, origin);
         }
         table

@@ -46,7 +46,7 @@ pub(crate) use view_document::ViewSaid;
 pub use views::{CreateView, View};
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use iceberg::spec::TableMetadata;
@@ -89,7 +89,7 @@ struct Inner {
     cache: Cache,
     locks: Mutex<HashMap<TableIdent, Arc<Mutex<()>>>>,
     guard: OnceLock<Arc<dyn Guard>>,
-    watch: OnceLock<Arc<dyn Watch>>,
+    watches: RwLock<Vec<Arc<dyn Watch>>>,
     settling: Settling,
     /// Held by who deletes the files of purged tables.
     purging: Mutex<()>,
@@ -156,10 +156,10 @@ impl Catalog {
     pub fn over(state: State, warehouse: String, store: Store) -> Catalog {
         let tokens = Tokens::new(state.clone(), store.system().clone());
         let (cache, locks) = (Cache::default(), Mutex::default());
-        let (guard, watch) = (OnceLock::new(), OnceLock::new());
+        let (guard, watches) = (OnceLock::new(), RwLock::default());
         let (settling, turns) = (Settling::new(state.clone(), store.clone()), Turns::default());
         let purging = Mutex::default();
-        let inner = Inner { state, store, tokens, warehouse, cache, locks, guard, watch, settling, purging, turns };
+        let inner = Inner { state, store, tokens, warehouse, cache, locks, guard, watches, settling, purging, turns };
         Catalog { inner: Arc::new(inner), within: None, asked: None }
     }
 
@@ -168,9 +168,9 @@ impl Catalog {
         let _ = self.inner.guard.set(guard);
     }
 
-    /// Tells `watch` of each commit; the first one stays.
+    /// Tells `watch`, too, of each commit from now on.
     pub fn watch(&self, watch: Arc<dyn Watch>) {
-        let _ = self.inner.watch.set(watch);
+        self.inner.watches.write().unwrap_or_else(PoisonError::into_inner).push(watch);
     }
 
     /// The store beneath.

@@ -11,7 +11,7 @@ use laked_catalog::system::System;
 
 use super::change::Target;
 use super::{Output, output};
-use crate::contract::{self, Judgement, judge, property};
+use crate::contract::{self, Contract, Judgement, judge, property};
 use crate::error::{Error, Kind, Result};
 use crate::maintain::schema::{Change, NewColumn, Nulls, Place, SchemaPlan, evolve_schema};
 use crate::read::duck::{self, At, Form};
@@ -203,15 +203,11 @@ fn nulls(source: &Source, table: &SourceTable, path: &str) -> Result<Nulls> {
 fn fits_contract(table: &SourceTable, plan: &SchemaPlan, schemas: Option<&std::path::Path>) -> Result<()> {
     let Some(id) = table.metadata.properties().get(property::ID) else { return Ok(()) };
     let Some(after) = changed(&table.metadata, plan)? else { return Ok(()) };
-    let contracts = match schemas {
-        Some(folder) => contract::load_dir(System::real().disk.as_ref(), folder)?,
-        None => contract::shipped(),
+    let contract = match contract::carried(&table.ident, &table.metadata)? {
+        Some(contract) => contract,
+        None => in_folder(table, id, schemas)?,
     };
-    let contract = contracts.iter().find(|contract| contract.ident() == &table.ident).ok_or_else(|| {
-        let hint = "give --schemas the folder that has it, or the change to a running daemon";
-        Error::new(Kind::NotFound, format!("the table was made from the contract {id}, which is not here: {hint}"))
-    })?;
-    match judge(contract, Some(&table.metadata), &after) {
+    match judge(&contract, Some(&table.metadata), &after) {
         Judgement::Pass => Ok(()),
         Judgement::Warn(warning) => {
             eprintln!("lakectl: {warning}");
@@ -219,6 +215,18 @@ fn fits_contract(table: &SourceTable, plan: &SchemaPlan, schemas: Option<&std::p
         }
         Judgement::Refuse(error) => Err(error),
     }
+}
+
+/// The contract of a table that was made before tables carried theirs.
+fn in_folder(table: &SourceTable, id: &str, schemas: Option<&std::path::Path>) -> Result<Contract> {
+    let contracts = match schemas {
+        Some(folder) => contract::load_dir(System::real().disk.as_ref(), folder)?,
+        None => contract::shipped(),
+    };
+    contracts.into_iter().find(|contract| contract.ident() == &table.ident).ok_or_else(|| {
+        let hint = "give --schemas the folder that has it, or the change to a running daemon";
+        Error::new(Kind::NotFound, format!("the table was made from the contract {id}, which is not here: {hint}"))
+    })
 }
 
 fn changed(metadata: &TableMetadata, plan: &SchemaPlan) -> Result<Option<TableMetadata>> {

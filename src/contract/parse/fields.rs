@@ -23,7 +23,26 @@ pub(super) fn read(top: &Keys<'_, '_>, table: &table::Table<'_>, notes: &mut Not
         let id = i32::try_from(index + 1).unwrap_or(i32::MAX);
         read.extend(field(name, id, value, table, notes));
     }
+    for (name, span, value) in Keys::all(fields).entries() {
+        check_was(name, span, value, &mut seen, notes);
+    }
     read
+}
+
+/// A name from before must be free, or nobody could tell which field rows from then have it for.
+fn check_was<'a>(
+    name: &'a str,
+    span: &Span<usize>,
+    value: &Value<'_>,
+    seen: &mut BTreeMap<String, &'a str>,
+    notes: &mut Notes<'_>,
+) {
+    let DeValue::Table(keys) = value.get_ref() else { return };
+    for (was, _) in Keys::all(keys).texts("was", &mut Notes::new("")).unwrap_or_default() {
+        if let Some(other) = seen.insert(was.to_lowercase(), name) {
+            notes.at(span.clone(), format!("`{name}` was `{was}`, and so is or was `{other}`; a name stands for one"));
+        }
+    }
 }
 
 /// The fields that there are, for messages.
@@ -72,6 +91,7 @@ fn field(name: &str, id: i32, value: &Value<'_>, table: &table::Table<'_>, notes
         required: keys.flag("required", notes).unwrap_or(false),
         doc: keys.words("doc", notes),
         unit: keys.words("unit", notes),
+        was: keys.texts("was", notes).unwrap_or_default().into_iter().map(|(was, _)| was.to_owned()).collect(),
         range: keys.get("range").and_then(|value| limits::range(kind, value, notes)),
         values: keys.get("enum").and_then(|value| values(kind, value, notes)),
         pattern: pattern(kind, &keys, notes),

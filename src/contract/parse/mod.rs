@@ -42,8 +42,20 @@ pub mod known {
         "identifier",
     ];
     /// Of a field.
-    pub const FIELD: &[&str] =
-        &["type", "required", "range", "enum", "pattern", "length", "nan", "unit", "doc", "time_zone", "null_values"];
+    pub const FIELD: &[&str] = &[
+        "type",
+        "required",
+        "range",
+        "enum",
+        "pattern",
+        "length",
+        "nan",
+        "unit",
+        "doc",
+        "was",
+        "time_zone",
+        "null_values",
+    ];
     /// Of `range` written out.
     pub const RANGE: &[&str] = &["min", "max", "above", "below"];
     /// Of `length` written out.
@@ -98,11 +110,18 @@ impl<'t> Notes<'t> {
     }
 }
 
+/// The longest contract, in bytes: the table carries it in its properties.
+const LONGEST: usize = 1 << 20;
+
 /// Reads a contract, or lists every mistake in it.
 ///
 /// `origin` is the file's path: its folder and name are the table's, unless `table.name` says otherwise.
 pub fn parse(text: &str, origin: &str) -> Result<Contract, Vec<Problem>> {
     let mut notes = Notes::new(text);
+    if text.len() > LONGEST {
+        notes.whole(format!("a contract has at most {LONGEST} bytes, this one has {}", text.len()));
+        return Err(notes.problems);
+    }
     let contract = read(text, origin, &mut notes);
     match contract {
         Some(contract) if notes.problems.is_empty() => Ok(contract),

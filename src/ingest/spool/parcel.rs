@@ -77,8 +77,11 @@ impl Parcel {
         self.batch.as_ref().map_or(0, RecordBatch::get_array_memory_size) + refused + 256
     }
 
-    /// Whether both may stand in one frame.
+    /// Whether both may stand in one frame: it holds rows of one schema, held to one contract.
     pub(super) fn joins(&self, other: &Parcel) -> bool {
+        if self.head.contract != other.head.contract {
+            return false;
+        }
         match (&self.batch, &other.batch) {
             (Some(a), Some(b)) => Arc::ptr_eq(a.schema_ref(), b.schema_ref()) || a.schema_ref() == b.schema_ref(),
             _ => false,

@@ -19,7 +19,8 @@ use iceberg::spec::{FormatVersion, Literal, NestedField, NestedFieldRef, Primiti
 use iceberg::{TableRequirement, TableUpdate};
 use serde::Serialize;
 
-use self::show::{Line, differences};
+pub use self::show::Line;
+use self::show::differences;
 use self::tree::{change_at, children, find, flat, numbered};
 use super::Edit;
 use crate::error::{Error, Kind, Result};
