@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use iceberg::spec::{
-    DataContentType, DataFileFormat, Datum, Literal, NestedField, NullOrder, Operation, PrimitiveLiteral,
+    DataContentType, DataFile, DataFileFormat, Datum, Literal, NestedField, NullOrder, Operation, PrimitiveLiteral,
     PrimitiveType, Schema, SortDirection, SortField, SortOrder, Struct, Transform, Type, UnboundPartitionSpec,
 };
 use laked::daemon::compaction::{Done, Manner, Stepped, planned};
@@ -14,7 +14,9 @@ use laked::maintain::compact::{Options, Order};
 use laked::maintain::invariants::{Depth, doctor};
 use laked::read::{PlannedFile, Predicate, parse_where};
 use laked_catalog::CreateTable;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use roaring::RoaringTreemap;
 
 use crate::read::deletes::vector;
@@ -212,6 +214,38 @@ fn row_groups_are_copied_where_no_order_is_wanted() {
     // How many NaN a copied row group has is not known, and so not said.
     assert_eq!(files[0].file.nan_value_counts().get(&4), None);
     assert_eq!(lake.rows("select count(*) from ns.t where n >= 3000"), ["110"]);
+    is_sound(&lake);
+}
+
+/// A file with the same rows, as an engine writes it that knows no page index.
+fn without_page_index(lake: &Lake, file: &PlannedFile) -> DataFile {
+    let bytes = lake.store.read(file.file.file_path()).expect("reads");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("opens");
+    let properties = WriterProperties::builder()
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .set_max_row_group_row_count(Some(50))
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, reader.schema().clone(), Some(properties)).expect("opens");
+    reader.build().expect("reads").for_each(|batch| writer.write(&batch.expect("reads")).expect("is written"));
+    writer.close().expect("closes");
+    let put = lake.put(TABLE, "foreign.parquet", &bytes);
+    described(DataContentType::Data, put, file.file.record_count()).build().expect("complete")
+}
+
+#[test]
+fn row_groups_without_a_page_index_are_decoded() {
+    let lake = Lake::new();
+    create(&lake, None, false, &[("write.parquet.row-group-limit", "50")]);
+    lake.append(TABLE, vec![numbered("a", 0..110)]);
+    let own = lake.files(TABLE).remove(0);
+    lake.foreign(TABLE, vec![without_page_index(&lake, &own)]);
+    let before = lake.rows(ALL);
+    assert_eq!(before.len(), 220);
+    let stepped = lake.compact(TABLE, &manner(2));
+    assert_eq!(total(&stepped)[4], 100, "of the own file two row groups, of the other none");
+    assert_eq!(lake.rows(ALL), before);
     is_sound(&lake);
 }
 
