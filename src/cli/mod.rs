@@ -12,6 +12,7 @@ mod compact;
 pub mod contract;
 pub mod demo;
 mod doctor;
+mod erase;
 mod evolve;
 mod expire;
 mod explain;
@@ -139,6 +140,9 @@ enum Verb {
     /// Change tables to their contracts' new versions, one commit a table, and put those in force; all of them or none.
     #[command(after_help = "Example:\n  lakectl apply glucose.cgm_readings --schemas schemas")]
     Apply(apply::Apply),
+    /// Erase rows for good: from the table, its older snapshots, quarantine, spool and finished files; gives a certificate.
+    #[command(after_help = "Example:\n  lakectl erase glucose.cgm_readings --where \"user_id = 'u000001'\" --dry-run")]
+    Erase(erase::Erase),
     /// Take old snapshots out of a table, by its properties or as said; their files are unlinked after a grace period.
     #[command(
         after_help = "Example:\n  lakectl expire glucose.cgm_readings --older-than 5d --retain-last 10 --dry-run"
@@ -292,6 +296,7 @@ impl Lakectl {
             Verb::EvolveSchema(verb) => verb.run(&place.source()?, place.output),
             Verb::Plan(verb) => verb.run(&place.source()?, place.output),
             Verb::Apply(verb) => verb.run(&place.source()?, place.output),
+            Verb::Erase(verb) => verb.run(&place.source()?, place.output),
             Verb::Expire(verb) => verb.run(&place.source()?, place.output),
             Verb::RemoveOrphans(verb) => verb.run(&place.source()?, place.output),
             Verb::Rollback(verb) => verb.run(&place.source()?, place.output),
@@ -338,6 +343,7 @@ mod tests {
             "explain n.t --where a=1 --select a,b",
             "evolve-partition n.t a,day(b) --dry-run",
             "evolve-partition n.t a --rewrite-before 2026-01-01 --rewrite a=1 --max-bytes 1MiB --threads 1",
+            "erase n.t --where a=1 --grace 1h --drop-refs --remove-failed --remove-undecided --dry-run",
             "expire n.t --older-than 5d --retain-last 3 --grace 0s --dry-run",
             "expire n.t --snapshot 1 --snapshot 2",
             "remove-orphans n.t --older-than 1h --force --dry-run",

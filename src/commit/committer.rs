@@ -138,6 +138,14 @@ impl Committer {
         Self::with_wait(catalog, store, folder, Arc::new(move |time| clock.pause(time)))
     }
 
+    /// Leaves nothing in the log of intents but what is open: ended ones name files, and partitions' values with them.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn forget_ended(&self) -> Result<()> {
+        self.inner.intents.compact()
+    }
+
     /// The same with another way to wait between tries: tests do not wait at all.
     ///
     /// # Errors

@@ -108,8 +108,13 @@ fn count(sums: &mut [u64; 3], more: [u64; 3]) {
     sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
-/// The summary of a replacement.
-pub(super) fn replaced(parent: Option<&Snapshot>, balance: &Balance, own: &[(String, String)]) -> Summary {
+/// The summary of a replacement; `removes_rows` if rows go with it.
+pub(super) fn replaced(
+    parent: Option<&Snapshot>,
+    balance: &Balance,
+    own: &[(String, String)],
+    removes_rows: bool,
+) -> Summary {
     let mut fields: HashMap<String, String> = own.iter().cloned().collect();
     let Balance { added, removed, deletes, partitions } = balance;
     let said = [
@@ -141,7 +146,12 @@ pub(super) fn replaced(parent: Option<&Snapshot>, balance: &Balance, own: &[(Str
             fields.insert(name.into(), total.to_string());
         }
     }
-    Summary { operation: Operation::Replace, additional_properties: fields }
+    let operation = match (removes_rows, added[0]) {
+        (false, _) => Operation::Replace,
+        (true, 0) => Operation::Delete,
+        (true, _) => Operation::Overwrite,
+    };
+    Summary { operation, additional_properties: fields }
 }
 
 /// A snapshot id from a UUID's bits, as Java makes them; never negative, never one the table has.

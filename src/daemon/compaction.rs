@@ -123,7 +123,7 @@ pub fn carry_out(
     told: &(dyn Fn(&Plan, usize) + Sync),
 ) -> Result<Stepped> {
     let threads = manner.threads.clamp(1, plan.groups.len().max(1));
-    let job = Job { store, metadata, plan: &plan, threads, memory: manner.memory / threads };
+    let job = Job { store, metadata, plan: &plan, threads, memory: manner.memory / threads, erased: None };
     let rewritten = compact::rewrite(job, &|number| told(&plan, number))?;
     let (mut parts, mut numbers, mut done) = (Vec::new(), Vec::new(), Vec::new());
     for (number, (group, rewritten)) in plan.groups.iter().zip(rewritten).enumerate() {
@@ -150,6 +150,7 @@ pub fn carry_out(
         parts,
         spent: spent(metadata, &scan),
         summary: Vec::new(),
+        removes_rows: false,
     })?;
     for (part, why) in dropped {
         done[numbers[part]] = Done::Left(why);
@@ -166,12 +167,12 @@ fn replaced(rewritten: &Rewritten) -> Done {
     Done::Replaced { after, deleted: rewritten.deleted, copied: rewritten.copied }
 }
 
-fn delete_id(delete: &PlannedFile) -> DeleteId {
+pub(super) fn delete_id(delete: &PlannedFile) -> DeleteId {
     let (location, offset) = id_of(&delete.file);
     DeleteId { location, offset }
 }
 
-fn part(plan: &Plan, group: &Group, rewritten: Rewritten) -> Part {
+pub(super) fn part(plan: &Plan, group: &Group, rewritten: Rewritten) -> Part {
     let files = rewritten.files.into_iter();
     Part {
         spec_id: group.to_spec,
@@ -182,7 +183,7 @@ fn part(plan: &Plan, group: &Group, rewritten: Rewritten) -> Part {
 }
 
 /// Every delete with all that it applies to.
-fn spent(metadata: &TableMetadata, scan: &Scan) -> Vec<Spent> {
+pub(super) fn spent(metadata: &TableMetadata, scan: &Scan) -> Vec<Spent> {
     let applying = Applying::of(metadata, &scan.deletes);
     let spent = |delete| Spent { delete: delete_id(delete), targets: Vec::new() };
     let mut all: Vec<Spent> = scan.deletes.iter().map(spent).collect();

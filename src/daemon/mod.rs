@@ -11,6 +11,7 @@ pub mod clustering;
 pub mod compaction;
 mod contracts;
 mod doors;
+pub mod erasing;
 mod exposure;
 mod feed_files;
 mod feed_parts;

@@ -29,8 +29,9 @@ use crate::maintain::{expire, ledger, orphans};
 const SLEEP: Duration = Duration::from_secs(10);
 
 /// What each route needs.
-pub const RULES: [Rule; 3] = [
+pub const RULES: [Rule; 4] = [
     ("POST", "/maintain/{namespace}/{table}/cherry-pick", Needs::Within(Role::Writer)),
+    ("POST", "/maintain/{namespace}/{table}/erase", Needs::Within(Role::Writer)),
     ("POST", "/maintain/{namespace}/{table}/expire", Needs::Within(Role::Writer)),
     ("POST", "/maintain/{namespace}/{table}/remove-orphans", Needs::Within(Role::Writer)),
 ];
@@ -39,6 +40,7 @@ pub const RULES: [Rule; 3] = [
 pub fn router(lake: Arc<Lake>) -> Router {
     Router::new()
         .route("/maintain/{namespace}/{table}/cherry-pick", post(pick))
+        .route("/maintain/{namespace}/{table}/erase", post(erase))
         .route("/maintain/{namespace}/{table}/expire", post(expire_table))
         .route("/maintain/{namespace}/{table}/remove-orphans", post(remove_orphans))
         .with_state(lake)
@@ -59,6 +61,10 @@ pub fn ident_at(Path((namespace, table)): At) -> Result<TableIdent> {
 
 async fn expire_table(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
     run(at, body, move |ident, request| expire::expire(lake.catalog(), ident, &request)).await
+}
+
+async fn erase(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
+    run(at, body, move |ident, request| lake.erase(ident, &request)).await
 }
 
 async fn pick(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {

@@ -7,6 +7,7 @@ pub mod cherry_pick;
 pub mod compact;
 pub mod cron;
 mod edit;
+pub mod erase;
 pub mod expire;
 pub mod health;
 #[cfg(test)]

@@ -25,8 +25,8 @@ const EVENTS: usize = 20;
 
 /// A row as the model knows it.
 #[derive(Clone, Debug)]
-struct Row {
-    id: i64,
+pub struct Row {
+    pub id: i64,
     part: &'static str,
     n: i64,
     /// The spec of its file, which compaction keeps and a move does not.
@@ -34,10 +34,10 @@ struct Row {
 }
 
 /// Numbers that look random: a multiply and a fold (SplitMix64).
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -50,19 +50,19 @@ impl Dice {
     }
 }
 
-struct History {
-    lake: Lake,
-    dice: Dice,
-    rows: Vec<Row>,
+pub struct History {
+    pub lake: Lake,
+    pub dice: Dice,
+    pub rows: Vec<Row>,
     next: i64,
-    seen: BTreeMap<i64, Vec<Row>>,
-    expired: BTreeSet<i64>,
+    pub seen: BTreeMap<i64, Vec<Row>>,
+    pub expired: BTreeSet<i64>,
     names: usize,
     tally: BTreeMap<&'static str, usize>,
 }
 
 impl History {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let lake = Lake::new();
         let small = [("write.parquet.row-group-limit", "16"), ("write.target-file-size-bytes", "9000")];
         create(&lake, Some(by_part()), !seed.is_multiple_of(3), &small);
@@ -80,7 +80,7 @@ impl History {
         format!("d{}.parquet", self.names)
     }
 
-    fn event(&mut self) {
+    pub fn event(&mut self) {
         match self.dice.roll(16) {
             0..6 => self.append(),
             6 => self.delete_by_value(),
@@ -243,13 +243,13 @@ impl History {
     }
 
     /// What the snapshot of now holds, by the model.
-    fn remember(&mut self) {
+    pub fn remember(&mut self) {
         if let Some(snapshot) = self.lake.metadata(TABLE).current_snapshot_id() {
             self.seen.insert(snapshot, self.rows.clone());
         }
     }
 
-    fn holds(&self) {
+    pub fn holds(&self) {
         let metadata = self.lake.metadata(TABLE);
         let kept: BTreeSet<i64> = metadata.snapshots().map(|snapshot| snapshot.snapshot_id()).collect();
         let wanted = self.seen.keys().copied().filter(|id| !self.expired.contains(id)).collect();

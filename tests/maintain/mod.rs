@@ -10,6 +10,8 @@ mod compact;
 mod compact_histories;
 mod compact_verb;
 mod curve;
+mod erase;
+mod erase_histories;
 mod evolve;
 mod expire;
 mod inspect;

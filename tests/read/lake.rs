@@ -16,6 +16,8 @@ use laked::budget::Budget;
 use laked::commit::{Append, Committer, NewFile, Outcome};
 use laked::contract::Contract;
 use laked::daemon::compaction::{Manner, Stepped, move_step, step};
+use laked::daemon::erasing::erased;
+use laked::maintain::erase::{Certificate, Request};
 use laked::read::Source;
 use laked::read::duck::{At, Form, query};
 use laked::write::{Layout, Writer};
@@ -91,6 +93,12 @@ impl Lake {
             self.committer.replace(replacement)
         };
         move_step(&self.store, (&ident(table), &metadata), manner, &commit, &|_, _| {}).expect("moves")
+    }
+
+    /// Erases from a table, its branches and tags too.
+    pub fn erase(&self, table: &str, condition: &str) -> Certificate {
+        let request = Request { condition: condition.to_string(), drop_refs: true, ..Request::default() };
+        erased((&self.catalog, &self.committer, self.dir.path()), &ident(table), &request).expect("erases")
     }
 
     pub fn create_by(&self, contract: &Contract, properties: &[(&str, &str)]) {

@@ -124,6 +124,14 @@ impl Catalog {
         self.inner.state.end_deletion(&owed.run, owed.part)
     }
 
+    /// Leaves no byte in the database of what it no longer says: locations of files that were owed, names of tables.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn forget_deleted(&self) -> Result<()> {
+        self.inner.state.forget()
+    }
+
     /// Every table, in order.
     ///
     /// # Errors

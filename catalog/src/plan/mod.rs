@@ -27,7 +27,7 @@ pub use filter::Filter;
 pub use pages::{Limits, Page, Position, Request, Scan};
 pub use predicate::{Op, Predicate, Term};
 pub use prune::{View, may_match};
-pub use snapshot::{FileRef, Plan, PlannedFile, plan, read_schema};
+pub use snapshot::{FileRef, NamedFile, Plan, PlannedFile, manifests, named, plan, read_schema};
 pub use value::Value;
 
 #[cfg(test)]

@@ -155,7 +155,10 @@ pub(super) fn corrupt(error: iceberg::Error) -> Error {
 }
 
 /// The manifests a snapshot lists.
-pub(crate) fn manifests(store: &Store, metadata: &TableMetadata, snapshot: &SnapshotRef) -> Result<Vec<ManifestFile>> {
+///
+/// # Errors
+/// `Corrupt` if the list cannot be read; storage errors.
+pub fn manifests(store: &Store, metadata: &TableMetadata, snapshot: &SnapshotRef) -> Result<Vec<ManifestFile>> {
     let bytes = store.read(snapshot.manifest_list())?;
     let list = ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(corrupt)?;
     Ok(list.consume_entries().into_iter().collect())
@@ -197,16 +200,61 @@ impl Reading<'_> {
             if file.first_row_id().is_none() {
                 next_row = next_row.map(|id| id.saturating_add_unsigned(file.record_count()));
             }
-            let by_partition = spec.file_may_match(file, self.predicate);
-            let by_bounds = by_partition && may_match(self.predicate, &|column| bounds(file, self.schema, column));
-            let sequence_number = entry.sequence_number().unwrap_or(manifest.sequence_number);
-            let spec_id = manifest.partition_spec_id;
-            let file = FileRef(entry);
-            let manifest = location.clone();
-            found.push(PlannedFile { file, sequence_number, spec_id, manifest, first_row_id, by_partition, by_bounds });
+            found.push(PlannedFile { first_row_id, ..self.planned(entry, (manifest, &location), spec) });
         }
         Ok(found)
     }
+
+    fn planned(&self, entry: ManifestEntryRef, (manifest, at): (&ManifestFile, &Arc<str>), spec: &Spec) -> PlannedFile {
+        let file = entry.data_file();
+        let by_partition = spec.file_may_match(file, self.predicate);
+        let by_bounds = by_partition && may_match(self.predicate, &|column| bounds(file, self.schema, column));
+        PlannedFile {
+            sequence_number: entry.sequence_number().unwrap_or(manifest.sequence_number),
+            spec_id: manifest.partition_spec_id,
+            manifest: at.clone(),
+            first_row_id: file.first_row_id(),
+            file: FileRef(entry),
+            by_partition,
+            by_bounds,
+        }
+    }
+}
+
+/// A file that a manifest names, and whether it says that the file is part of the table.
+#[derive(Clone, Debug)]
+pub struct NamedFile {
+    /// The file. Its row ids are those that are written down, not what the manifest assigns.
+    pub file: PlannedFile,
+    /// Whether it is: a manifest also lists the files that its snapshot removed, with all that was known of them.
+    pub alive: bool,
+}
+
+/// The files that a manifest names and that can hold rows which satisfy a condition, removed ones among them.
+///
+/// # Errors
+/// `Corrupt` if the manifest cannot be read; storage errors.
+pub fn named(
+    store: &Store,
+    metadata: &TableMetadata,
+    manifest: &ManifestFile,
+    predicate: &Predicate,
+) -> Result<Vec<NamedFile>> {
+    let schema = metadata.current_schema();
+    let specs = Spec::all(metadata, schema);
+    let spec = spec_of(&specs, manifest)?;
+    // Summaries need not cover what was removed.
+    if !manifest.has_deleted_files() && !spec.manifest_may_match(manifest, predicate) {
+        return Ok(Vec::new());
+    }
+    let reading = Reading { store, schema, predicate };
+    let (entries, _) = block_on(manifest.load_manifest(&store.file_io())).map_err(corrupt)?.into_parts();
+    let location: Arc<str> = manifest.manifest_path.as_str().into();
+    let file = |entry: ManifestEntryRef| {
+        let alive = entry.is_alive();
+        NamedFile { file: reading.planned(entry, (manifest, &location), spec), alive }
+    };
+    Ok(entries.into_iter().map(file).filter(|named| named.file.by_bounds).collect())
 }
 
 /// Entries of a manifest, as its list counts them.

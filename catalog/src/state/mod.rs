@@ -140,6 +140,14 @@ impl State {
         value.ok_or_else(|| Error::new(Kind::Internal, "a transaction that was not made"))
     }
 
+    /// Leaves no byte of rows that were deleted: in SQLite's file and log. Commits wait so long; PostgreSQL looks after itself.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn forget(&self) -> Result<()> {
+        self.engine.forget()
+    }
+
     /// A durable write that changes nothing anyone reads: after it, nothing that failed before can still take effect.
     /// On SQLite it overwrites what a failed sync left in the log; on PostgreSQL it waits for the lock that every
     /// transaction holds until it has ended.

@@ -156,4 +156,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The work's, and then nothing took effect; database errors, and then it may have.
     fn transaction(&self, work: Work<'_>) -> Result<()>;
+
+    /// Leaves no byte of rows that were deleted, as far as the database is ours to look after.
+    ///
+    /// # Errors
+    /// Database errors.
+    fn forget(&self) -> Result<()> {
+        Ok(())
+    }
 }

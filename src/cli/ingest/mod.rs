@@ -12,6 +12,7 @@ mod way;
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use iceberg::TableIdent;
@@ -23,7 +24,7 @@ pub use self::send::{Answer, Sender};
 
 use super::{Output, output};
 use crate::config::Settings;
-use crate::contract;
+use crate::contract::{self, Contract};
 use crate::daemon::Lake;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Format, Packing};
@@ -150,17 +151,26 @@ impl Opening {
     /// # Errors
     /// `NotFound` without that contract; `Conflict` if a daemon serves the lake; those of opening a lake.
     pub fn open(&self, folder: &Path, table: &TableIdent) -> Result<Lake> {
-        let system = System::real();
-        let schemas = self.schemas.clone().unwrap_or_default();
-        let contracts = match schemas.as_os_str().is_empty() {
-            true => contract::shipped(),
-            false => contract::load_dir(system.disk.as_ref(), &schemas)?,
-        };
-        if !contracts.iter().any(|contract| contract.ident() == table) {
+        if self.contract(table)?.is_none() {
             let message = format!("there is no contract for {table}; give --schemas the folder that has it");
             return Err(Error::new(Kind::NotFound, message));
         }
-        Lake::open(Settings { lake: folder.to_owned(), schemas, ..Settings::default() }, system)
+        let schemas = self.schemas.clone().unwrap_or_default();
+        Lake::open(Settings { lake: folder.to_owned(), schemas, ..Settings::default() }, System::real())
+    }
+
+    /// The contract of a table, if there is one.
+    ///
+    /// # Errors
+    /// `Invalid` for contracts that cannot be read.
+    pub fn contract(&self, table: &TableIdent) -> Result<Option<Arc<Contract>>> {
+        let contracts = match &self.schemas {
+            Some(schemas) if !schemas.as_os_str().is_empty() => {
+                contract::load_dir(System::real().disk.as_ref(), schemas)?
+            }
+            _ => contract::shipped(),
+        };
+        Ok(contracts.into_iter().find(|contract| contract.ident() == table).map(Arc::new))
     }
 }
 

@@ -100,7 +100,7 @@ fn snapshot_of(
         .with_sequence_number(metadata.next_sequence_number())
         .with_timestamp_ms(running.store.system().clock.now_ms().max(metadata.last_updated_ms()))
         .with_manifest_list(list)
-        .with_summary(replaced(parent, balance, &own))
+        .with_summary(replaced(parent, balance, &own, running.removes_rows()))
         .with_schema_id(metadata.current_schema_id());
     let first = metadata.next_row_id();
     match next_row {

@@ -1,4 +1,5 @@
-//! Replacing data files by others with the same rows: what compaction commits (operation `replace`).
+//! Replacing data files by others with the same rows: what compaction commits (operation `replace`). An erase leaves rows
+//! out, and is an `overwrite`, or a `delete` where whole files go.
 //!
 //! # Constraints
 //! A reader sees the old files or the new ones. The new ones carry the sequence number of the snapshot that the old ones
@@ -103,6 +104,8 @@ pub struct Replacement {
     pub spent: Vec<Spent>,
     /// Further fields of the snapshot's summary.
     pub summary: Vec<(String, String)>,
+    /// Whether the outputs lack rows that were live: then it is no `replace`, and whoever reads changes must see it.
+    pub removes_rows: bool,
 }
 
 /// What became of a replacement.
@@ -297,6 +300,10 @@ impl<'a> Running<'a> {
             Some(refusal) => lost.because(refusal),
             None => lost,
         })
+    }
+
+    fn removes_rows(&self) -> bool {
+        matches!(&self.work, Work::Files(replacement) if replacement.removes_rows)
     }
 
     fn current(&self) -> Result<Current> {

@@ -9,6 +9,7 @@
 
 mod claim;
 mod expiry;
+mod finished;
 mod hashes;
 mod looks;
 mod watch;
@@ -30,6 +31,7 @@ use crate::error::{Error, Kind, Result};
 use crate::flow::{Door, LaneId, Mark, Marks};
 
 pub use claim::{Claim, Record};
+pub use finished::{FOLDERS, Finished, finished, remove};
 pub use looks::is_ignored;
 pub use watch::Watch;
 
@@ -427,6 +429,11 @@ impl Inbox {
     pub fn pending(&self) -> (usize, u64) {
         let state = self.lock();
         (state.claims.len(), state.next_entry)
+    }
+
+    /// The first claim that no mark covers.
+    pub fn oldest(&self) -> Option<u64> {
+        self.lock().claims.first_key_value().map(|(entry, _)| *entry)
     }
 
     /// When the first claim that no mark covers was claimed, in ms since 1970.

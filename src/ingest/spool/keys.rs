@@ -124,6 +124,18 @@ impl Keys {
         table.done.iter().filter(|r| (first..end).contains(&r.answer.entry)).cloned().collect()
     }
 
+    /// Forgets why records were refused.
+    pub fn forget_reasons(&self) {
+        let mut table = self.lock();
+        let Table { slots, done } = &mut *table;
+        for record in done.iter_mut().filter(|r| !r.answer.reasons.is_empty()) {
+            let mut quiet = KeyRecord::clone(record);
+            quiet.answer.reasons.clear();
+            *record = Arc::new(quiet);
+            slots.insert(record.key.clone(), Slot::Done(record.clone()));
+        }
+    }
+
     /// How many keys are remembered.
     pub fn len(&self) -> usize {
         self.lock().slots.len()

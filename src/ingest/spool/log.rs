@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::parcel::{Busy, Group, Next, Parcel, SpoolStatus, Ticket};
-use super::retire::{no_gap, retire, start_over};
+use super::retire::{no_gap, retire, rewrite_keys, start_over};
 use super::scan::{self, Scan};
 use super::segment::{self, Writer};
 use super::{Bounds, Head, Header, Keys, Pieces, Spill, frame};
@@ -62,13 +62,22 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(Parcel, oneshot::Sender<Result<Answer>>)>,
+    rolls: Vec<oneshot::Sender<Result<u64>>>,
     waiting_bytes: u64,
     writing: bool,
     frames: VecDeque<Kept>,
     segments: VecDeque<(u64, u64)>,
+    /// Files of entries that are covered, on their way out.
+    spills: Vec<String>,
     next_entry: u64,
     backlog: u64,
     closed: bool,
+}
+
+/// What the writer thread does next.
+enum Task {
+    Write(Vec<(Parcel, oneshot::Sender<Result<Answer>>)>),
+    Roll(Vec<oneshot::Sender<Result<u64>>>),
 }
 
 struct Kept {
@@ -213,6 +222,21 @@ impl Spool {
         self.shared.covered(mark)
     }
 
+    /// Begins a new segment, so that all there are can go once a mark covers their entries; resolves to the first entry
+    /// that will not be in one of them.
+    pub fn roll(&self) -> oneshot::Receiver<Result<u64>> {
+        let (sender, rolled) = oneshot::channel();
+        self.shared.lock().rolls.push(sender);
+        self.shared.work.notify_one();
+        rolled
+    }
+
+    /// Forgets what senders were told of their refused records: it quotes them. Keys and counts stay.
+    pub fn forget_reasons(&self) -> Result<()> {
+        self.shared.keys.forget_reasons();
+        rewrite_keys(&self.shared.place, &self.shared.keys)
+    }
+
     /// Takes nothing more; what waits is still written.
     pub fn close(&self) {
         self.shared.lock().closed = true;
@@ -266,17 +290,42 @@ impl Shared {
     }
 
     fn run(&self, mut writer: Writer) {
-        while let Some(group) = self.take() {
-            self.write(&mut writer, group);
+        while let Some(task) = self.take() {
+            match task {
+                Task::Write(group) => self.write(&mut writer, group),
+                Task::Roll(tell) => {
+                    let rolled = self.roll(&mut writer);
+                    for sender in tell {
+                        let copy = |error: &Error| Error::new(error.kind(), error.to_string());
+                        let _ = sender.send(rolled.as_ref().copied().map_err(copy));
+                    }
+                }
+            }
             self.lock().writing = false;
             self.grown.notify_all();
         }
     }
 
+    /// Begins a segment, unless the newest has no entries.
+    fn roll(&self, writer: &mut Writer) -> Result<u64> {
+        let (next, newest) = {
+            let state = self.lock();
+            (state.next_entry, state.segments.back().copied())
+        };
+        if newest.is_some_and(|(_, first)| first < next) {
+            let number = writer.roll(next)?;
+            self.lock().segments.push_back((number, next));
+        }
+        Ok(next)
+    }
+
     /// Takes the waiting parcels that fit into one group; none once the spool is closed and empty.
-    fn take(&self) -> Option<Vec<(Parcel, oneshot::Sender<Result<Answer>>)>> {
+    fn take(&self) -> Option<Task> {
         let mut state = self.lock();
         while state.waiting.is_empty() {
+            if !state.rolls.is_empty() {
+                return Some(Task::Roll(std::mem::take(&mut state.rolls)));
+            }
             if state.closed {
                 return None;
             }
@@ -295,7 +344,7 @@ impl Shared {
         }
         state.waiting_bytes = state.waiting_bytes.saturating_sub(bytes as u64);
         state.writing = true;
-        Some(group)
+        Some(Task::Write(group))
     }
 
     fn write(&self, writer: &mut Writer, group: Vec<(Parcel, oneshot::Sender<Result<Answer>>)>) {
@@ -389,31 +438,38 @@ impl Shared {
     }
 
     fn covered(&self, mark: Mark) -> Result<()> {
-        let (gone, spills) = self.uncount(mark);
-        for (number, first, end) in gone {
+        self.uncount(mark);
+        while let Some((number, first, end)) = self.goes(mark) {
             retire(&self.place, &self.keys, number, first, end)?;
+            // Only now: what could not be removed is tried again.
+            let mut state = self.lock();
+            if state.segments.front().is_some_and(|(oldest, _)| *oldest == number) {
+                state.segments.pop_front();
+            }
         }
+        let spills = self.lock().spills.clone();
         for name in spills {
-            durable::remove(self.place.system.disk.as_ref(), &self.place.dir.join(name))?;
+            durable::remove(self.place.system.disk.as_ref(), &self.place.dir.join(&name))?;
+            self.lock().spills.retain(|other| *other != name);
         }
         Ok(())
     }
 
-    /// Takes what `mark` covers out of account: the segments (number, first entry, end) and spills that may go.
-    fn uncount(&self, mark: Mark) -> (Vec<(u64, u64, u64)>, Vec<String>) {
+    /// Takes the frames that `mark` covers out of account; their spills go.
+    fn uncount(&self, mark: Mark) {
         let mut state = self.lock();
-        let mut spills = Vec::new();
         while state.frames.front().is_some_and(|k| k.at.first + k.at.entries <= mark.entry) {
             if let Some(kept) = state.frames.pop_front() {
                 state.backlog = state.backlog.saturating_sub(kept.bytes);
-                spills.extend(kept.at.spill);
+                state.spills.extend(kept.at.spill);
             }
         }
-        let mut gone = Vec::new();
-        while state.segments.len() > 1 && state.segments[1].1 <= mark.entry {
-            let end = state.segments[1].1;
-            gone.extend(state.segments.pop_front().map(|(number, first)| (number, first, end)));
-        }
-        (gone, spills)
+    }
+
+    /// The oldest segment, if `mark` covers it: its number, its first entry, its end.
+    fn goes(&self, mark: Mark) -> Option<(u64, u64, u64)> {
+        let state = self.lock();
+        let ((number, first), (_, end)) = state.segments.front().copied().zip(state.segments.get(1).copied())?;
+        (end <= mark.entry).then_some((number, first, end))
     }
 }

@@ -16,6 +16,16 @@ pub fn retire(place: &Place, keys: &Keys, number: u64, first: u64, end: u64) -> 
     durable::remove(place.system.disk.as_ref(), &place.dir.join(segment::name(number)))
 }
 
+/// Puts all keys that are remembered into one new file, in the place of those there are.
+pub fn rewrite_keys(place: &Place, keys: &Keys) -> Result<()> {
+    let disk = place.system.disk.as_ref();
+    let listed = disk.list(&place.dir).map_err(|e| Error::from(e).with("spool", place.dir.display()))?;
+    let live = keys.between(0, u64::MAX, place.system.clock.now_ms());
+    keep_keys(place, live.iter().map(|k| KeyRecord::clone(k)).collect())?;
+    let old = listed.iter().filter(|(name, _)| name.to_string_lossy().starts_with(scan::KEYS));
+    old.map(|(name, _)| place.dir.join(name)).try_for_each(|path| durable::remove(disk, &path))
+}
+
 fn keep_keys(place: &Place, live: Vec<KeyRecord>) -> Result<()> {
     if live.is_empty() {
         return Ok(());

@@ -92,6 +92,28 @@ impl Writer {
         Ok(written)
     }
 
+    /// Begins a segment that has no entries yet, the first of which will be `first`; gives its number.
+    pub fn roll(&mut self, first: u64) -> Result<u64> {
+        self.leave();
+        self.buffer.clear();
+        let opening = Header::Open { epoch: self.epoch, segment: self.next_number, first, previous: self.previous };
+        frame::write(&mut self.buffer, &opening, None)?;
+        self.begin()?;
+        let Some(mut open) = self.open.take() else {
+            return Err(Error::new(Kind::Internal, "no segment is open"));
+        };
+        if let Err(e) = open.file.write_all(&self.buffer) {
+            return Err(self.cut_back(open, true, e));
+        }
+        if let Err(e) = open.file.sync().and_then(|()| self.disk.sync_dir(&self.dir)) {
+            return Err(self.poison(open, true, e));
+        }
+        open.len = self.buffer.len() as u64;
+        let number = open.number;
+        self.open = Some(open);
+        Ok(number)
+    }
+
     fn begin(&mut self) -> Result<()> {
         let number = self.next_number;
         let path = self.dir.join(name(number));

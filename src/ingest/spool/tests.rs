@@ -293,3 +293,54 @@ fn a_failed_write_or_sync_keeps_nothing_and_the_spool_goes_on() {
         assert_eq!(read(&spool, 0).unwrap().1, [1, 4], "fault {fault}");
     }
 }
+
+#[test]
+fn after_a_roll_every_segment_goes_that_a_mark_covers_and_numbers_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(Place { bounds: Bounds::default(), ..place(dir.path()) }, &Marks::new()).unwrap();
+    assert_eq!(spool.roll().blocking_recv().unwrap().unwrap(), 0, "there is nothing to leave");
+    (0..3).for_each(|n| assert_eq!(send(&spool, &[n]).unwrap().entry, n as u64));
+    let before = segments(dir.path());
+    for _ in 0..2 {
+        assert_eq!(spool.roll().blocking_recv().unwrap().unwrap(), 3);
+        assert_eq!(segments(dir.path()).len(), before.len() + 1, "one that is empty is rolled no further");
+    }
+    spool.covered(Mark { entry: 2, record: 0 }).unwrap();
+    assert!(before.iter().all(|path| segments(dir.path()).contains(path)), "entry 2 is in none but it");
+    spool.covered(Mark { entry: 3, record: 0 }).unwrap();
+    assert!(!before.iter().any(|path| segments(dir.path()).contains(path)));
+    let covered = marks(&spool, 3);
+    drop(spool);
+    let spool = Spool::open(place(dir.path()), &covered).unwrap();
+    assert_eq!(send(&spool, &[9]).unwrap().entry, 3);
+    assert_eq!(read(&spool, 3).unwrap().1, [9]);
+}
+
+#[test]
+fn what_senders_were_told_of_refused_records_is_forgotten_and_their_keys_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(Place { bounds: Bounds::default(), ..place(dir.path()) }, &Marks::new()).unwrap();
+    let mut refused = parcel(&[1]);
+    let rule = crate::ingest::entry::Rule { code: "range".into(), field: None, detail: "zq7 is out of range".into() };
+    refused.head.answer.reasons = vec![crate::ingest::entry::Reason { record: 0, line: None, rule }];
+    refused.head.key = Some(("key".into(), "body".into()));
+    refused.guard = match spool.keys().begin("key", 0) {
+        Begin::First(guard) => Some(guard),
+        other => panic!("{other:?}"),
+    };
+    spool.append(refused).expect("not busy").blocking_recv().unwrap().unwrap();
+    spool.roll().blocking_recv().unwrap().unwrap();
+    spool.covered(Mark { entry: 1, record: 0 }).unwrap();
+    let told = |dir: &Path| {
+        let files = OsDisk.list(dir).unwrap().into_iter().map(|(name, _)| OsDisk.read(&dir.join(name)).unwrap());
+        files.filter(|bytes| bytes.windows(3).any(|window| window == b"zq7")).count()
+    };
+    assert_eq!(told(dir.path()), 1, "the key outlives its segment");
+    spool.forget_reasons().unwrap();
+    assert_eq!(told(dir.path()), 0);
+    let covered = marks(&spool, 1);
+    drop(spool);
+    let spool = Spool::open(place(dir.path()), &covered).unwrap();
+    let Begin::Done(record) = spool.keys().begin("key", System::real().clock.now_ms()) else { panic!("it is known") };
+    assert_eq!((record.answer.accepted, record.answer.reasons.len()), (1, 0));
+}

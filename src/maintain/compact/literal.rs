@@ -12,7 +12,11 @@ use arrow::error::ArrowError;
 use iceberg::spec::{Literal, PrimitiveLiteral};
 
 /// `rows` times the value, or null.
-pub(super) fn column(value: Option<&Literal>, kind: &DataType, rows: usize) -> Result<ArrayRef, ArrowError> {
+pub(in crate::maintain) fn column(
+    value: Option<&Literal>,
+    kind: &DataType,
+    rows: usize,
+) -> Result<ArrayRef, ArrowError> {
     let Some(literal) = value else { return Ok(new_null_array(kind, rows)) };
     let Some(primitive) = literal.as_primitive_literal() else {
         return Err(ArrowError::NotYetImplemented("a default of a nested column".into()));

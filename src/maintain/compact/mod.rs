@@ -17,7 +17,8 @@ mod curve;
 mod decode;
 mod deletes;
 mod input;
-mod literal;
+pub(super) mod literal;
+mod matching;
 mod nested;
 mod plan;
 mod positions;
@@ -25,5 +26,6 @@ mod rewrite;
 
 pub use curve::placed;
 pub use deletes::{Applying, id_of};
+pub use matching::{Erased, chosen, matching};
 pub use plan::{Group, Input, LeftOut, Options, Order, Plan, along, moves, plan};
-pub use rewrite::{Job, Rewritten, rewrite};
+pub use rewrite::{Job, Rewritten, count_erased, rewrite};

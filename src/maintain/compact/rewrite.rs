@@ -11,6 +11,7 @@ use super::copy::{self, Count};
 use super::curve;
 use super::decode::{Decoder, Lineage, Wanted};
 use super::input::File;
+use super::matching::Erased;
 use super::plan::{Group, Input, Plan};
 use super::positions;
 use crate::budget::Budget;
@@ -33,6 +34,8 @@ pub struct Job<'a> {
     pub threads: usize,
     /// Bytes that sorting and deletes may take in each.
     pub memory: usize,
+    /// Rows that are to go for another reason than deletes.
+    pub erased: Option<&'a Erased>,
 }
 
 /// A group's new files, staged.
@@ -40,8 +43,10 @@ pub struct Job<'a> {
 pub struct Rewritten {
     /// The files; none if every row is deleted.
     pub files: Vec<SealedFile>,
-    /// Rows that deletes took out.
+    /// Rows that were taken out.
     pub deleted: u64,
+    /// Those of them that were live: no delete hit them.
+    pub erased: u64,
     /// Rows whose row groups were taken over as they are.
     pub copied: u64,
 }
@@ -81,13 +86,21 @@ pub fn rewrite(job: Job<'_>, done: &(dyn Fn(usize) + Sync)) -> Result<Vec<Result
     Ok(rewritten)
 }
 
+/// How many live rows would be erased.
+///
+/// # Errors
+/// As [`rewrite`].
+pub fn count_erased(job: Job<'_>) -> Result<u64> {
+    job.plan.groups.iter().map(|group| job.gone(group).map(|(_, live)| live)).sum()
+}
+
 impl Job<'_> {
     fn group(&self, group: &Group) -> Result<Rewritten> {
         if group.to_spec != group.spec_id {
             return self.moved(group);
         }
         let layout = Layout::rewriting(self.metadata, group.spec_id, group.sorted)?;
-        let deleted = positions::deleted(self.store, self.metadata, &self.plan.deletes, group, self.memory)?;
+        let (deleted, erased) = self.gone(group)?;
         let gone: u64 = deleted.iter().map(RoaringTreemap::len).sum();
         let rows = group.rows().saturating_sub(gone);
         let mut rewriter = self.rewriter(group, &layout, rows)?;
@@ -96,6 +109,10 @@ impl Job<'_> {
         let (mut sorted, mut unsorted) = (Vec::new(), Vec::new());
         for (input, deleted) in group.inputs.iter().zip(deleted) {
             let in_order = input.file.file.sort_order_id().is_some_and(|id| id == layout.order_id() && id != 0);
+            if deleted.len() >= input.file.file.record_count() {
+                count.add(input.file.file.record_count(), 0);
+                continue;
+            }
             let reading = self.reading(&layout, input);
             match (group.sorted || !group.curve.is_empty(), in_order) {
                 (true, true) => sorted.push(reading.stream(deleted, &count)),
@@ -104,14 +121,28 @@ impl Job<'_> {
                 (false, _) => rewriter.append(reading.stream(deleted, &count))?,
             }
         }
-        if group.sorted || !group.curve.is_empty() {
+        if !(sorted.is_empty() && unsorted.is_empty()) {
             rewriter.merge(sorted, unsorted)?;
         }
         let mut files = rewriter.finish()?;
         self.settle(&mut files)?;
         let deleted = count.removed.load(Ordering::Relaxed);
         check(group, &files, deleted)?;
-        Ok(Rewritten { files, deleted, copied })
+        Ok(Rewritten { files, deleted, erased, copied })
+    }
+
+    /// The rows of each file that go, and how many of them are live.
+    fn gone(&self, group: &Group) -> Result<(Vec<RoaringTreemap>, u64)> {
+        let mut gone = positions::deleted(self.store, self.metadata, &self.plan.deletes, group, self.memory)?;
+        let mut live = 0;
+        for (input, gone) in group.inputs.iter().zip(&mut gone) {
+            if let Some(rows) = self.erased.and_then(|erased| erased.get(input.file.file.file_path())) {
+                let before = gone.len();
+                *gone |= rows;
+                live += gone.len() - before;
+            }
+        }
+        Ok((gone, live))
     }
 
     fn rewriter(&self, group: &Group, layout: &Layout, rows: u64) -> Result<Rewriter> {
@@ -126,7 +157,7 @@ impl Job<'_> {
     /// The group's rows under another spec: routed to its partitions and sorted there, spilled where memory ends.
     fn moved(&self, group: &Group) -> Result<Rewritten> {
         let layout = Layout::rewriting(self.metadata, group.to_spec, true)?.routing()?;
-        let deleted = positions::deleted(self.store, self.metadata, &self.plan.deletes, group, self.memory)?;
+        let (deleted, erased) = self.gone(group)?;
         let (count, budget) = (Arc::new(Count::default()), Budget::new(self.memory));
         let mut writer = Writer::new(layout.clone(), self.store.clone(), self.store.system().clone(), budget);
         for (input, deleted) in group.inputs.iter().zip(deleted) {
@@ -139,7 +170,7 @@ impl Job<'_> {
         self.settle(&mut files)?;
         let deleted = count.removed.load(Ordering::Relaxed);
         check(group, &files, deleted)?;
-        Ok(Rewritten { files, deleted, copied: 0 })
+        Ok(Rewritten { files, deleted, erased, copied: 0 })
     }
 
     fn settle(&self, files: &mut [SealedFile]) -> Result<()> {
