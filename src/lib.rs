@@ -12,6 +12,7 @@ pub mod contract;
 pub mod daemon;
 pub mod error;
 pub mod flow;
+pub mod history;
 pub mod ingest;
 pub mod maintain;
 pub mod read;

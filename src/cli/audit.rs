@@ -53,7 +53,7 @@ pub struct Audit {
 
 /// What was found.
 #[derive(Debug, Serialize)]
-struct Report {
+pub struct Report {
     table: String,
     contract_version: u32,
     snapshot_id: Option<i64>,
@@ -64,6 +64,13 @@ struct Report {
     /// Where the table's schema is not what the contract promises.
     schema: Vec<String>,
     rules: Vec<Rule>,
+}
+
+impl Report {
+    /// Whether nothing breaks.
+    pub fn holds(&self) -> bool {
+        self.rules.is_empty() && self.schema.is_empty()
+    }
 }
 
 /// A broken rule.
@@ -108,17 +115,12 @@ impl Audit {
         if made_from.is_some_and(|hash| hash != contract.hash()) {
             eprintln!("lakectl: the table was last written under another text of this contract than is audited here");
         }
-        let snapshot = snapshot_at(metadata, &self.at.clone().unwrap_or_default())?;
-        let schema = read_schema(metadata, snapshot.as_ref())?;
-        let mut findings = Findings::new(&contract, &schema, self.samples);
-        let columns = findings.columns();
-        rows(metadata, snapshot.as_ref(), &columns, MEMORY, &mut |batch| findings.add(batch))?;
-        let report = findings.report(&self.table, snapshot.map(|snapshot| snapshot.snapshot_id()));
+        let report = audited(&self.table, metadata, &contract, &self.at.clone().unwrap_or_default(), self.samples)?;
         match form {
             Output::Json => output::json(&report)?,
             Output::Text => output::line(text(&report).trim_end())?,
         }
-        if report.rules.is_empty() && report.schema.is_empty() {
+        if report.holds() {
             return Ok(());
         }
         Err(Error::new(Kind::Corrupt, "the table breaks its contract; see above"))
@@ -143,6 +145,19 @@ impl Audit {
             Error::new(Kind::NotFound, format!("there is no contract for {}: {hint}", self.table))
         })
     }
+}
+
+/// Holds the rows of a snapshot to a contract; `samples` are kept of each broken rule.
+///
+/// # Errors
+/// `NotFound` for the snapshot; storage errors.
+pub fn audited(table: &str, metadata: &TableMetadata, contract: &Contract, at: &At, samples: usize) -> Result<Report> {
+    let snapshot = snapshot_at(metadata, at)?;
+    let schema = read_schema(metadata, snapshot.as_ref())?;
+    let mut findings = Findings::new(contract, &schema, samples);
+    let columns = findings.columns();
+    rows(metadata, snapshot.as_ref(), &columns, MEMORY, &mut |batch| findings.add(batch))?;
+    Ok(findings.report(table, snapshot.map(|snapshot| snapshot.snapshot_id())))
 }
 
 /// Whether rows of a field can break a rule.
@@ -281,7 +296,8 @@ fn shaped(fields: &[&Field], batch: &RecordBatch) -> Result<RecordBatch> {
         .map_err(|error| Error::new(Kind::Internal, "rows cannot be held to the contract").because(error))
 }
 
-fn text(report: &Report) -> String {
+/// As it is printed.
+pub fn text(report: &Report) -> String {
     let Report { table, contract_version, rows, broken_rows, .. } = report;
     let (rows, broken) = (output::count(*rows), output::count(*broken_rows));
     let mut text = format!("{table}: {broken} of {rows} rows break version {contract_version} of the contract\n");

@@ -23,6 +23,7 @@ mod maintenance;
 mod moving;
 mod orphans;
 mod output;
+mod publish;
 mod quarantine;
 mod query;
 mod refs;
@@ -164,6 +165,12 @@ enum Verb {
     /// Make, drop, list tags.
     #[command(subcommand)]
     Tag(refs::Tag),
+    /// Show readers what a branch has taken in, if it holds: write, audit, publish.
+    #[command(
+        after_help = "Example:\n  lakectl publish glucose.cgm_readings --check \"SELECT * FROM glucose.cgm_readings \
+                      WHERE timestamp > now()\" --dry-run"
+    )]
+    Publish(publish::Publish),
     /// Write small files anew as large ones, in the table's order, and work deletes in.
     #[command(after_help = "Example:\n  lakectl compact glucose.cgm_readings --where \"country = 'TW'\" --dry-run")]
     Compact(compact::Compact),
@@ -304,6 +311,7 @@ impl Lakectl {
             Verb::CherryPick(verb) => verb.run(&place.source()?, place.output),
             Verb::Branch(verb) => verb.run(&place.source()?, place.output),
             Verb::Tag(verb) => verb.run(&place.source()?, place.output),
+            Verb::Publish(verb) => verb.run(&place.source()?, place.output),
             Verb::Compact(verb) => verb.run(&place.source()?, place.output),
             Verb::RewriteManifests(verb) => verb.run(&place.source()?, place.output),
             Verb::Maintenance(verb) => verb.run(&place.source()?, place.output),

@@ -223,7 +223,11 @@ fn end(target: &Target, source: &Source, form: Output, name: &str, sort: &str, d
     print_ref(&target.change(source, plan, |plan| &plan.edit)?, target.dry_run, form)
 }
 
-fn print_ref(plan: &RefPlan, dry_run: bool, form: Output) -> Result<()> {
+/// Prints how a branch or a tag changes.
+///
+/// # Errors
+/// Those of writing.
+pub fn print_ref(plan: &RefPlan, dry_run: bool, form: Output) -> Result<()> {
     if form == Output::Json {
         return output::json(&json!({ "plan": plan, "changes": !plan.edit.is_empty(), "dry-run": dry_run }));
     }

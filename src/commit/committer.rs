@@ -21,6 +21,7 @@ use super::retry::Backoff;
 use super::snapshot::{added_by, snapshot_id};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Committed, LaneId, Mark, Marks};
+use crate::history::ingest_tip;
 
 /// A sealed file.
 #[derive(Debug)]
@@ -410,7 +411,7 @@ fn changes(planned: &[Planned], tables: &[Arc<Table>]) -> Vec<Change> {
 fn intent_table(part: &Part, table: &Table) -> IntentTable {
     let mut name: Vec<String> = table.ident.namespace().iter().cloned().collect();
     name.push(table.ident.name().to_string());
-    let parent = table.metadata.current_snapshot_id();
+    let parent = ingest_tip(&table.metadata, &table.refs).map(|tip| tip.snapshot_id());
     IntentTable { name, uuid: table.metadata.uuid(), parent, snapshot: part.snapshot_id }
 }
 

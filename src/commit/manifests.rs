@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
+    DataFile, FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
     ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, SnapshotRetention,
     TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
@@ -21,6 +21,7 @@ use laked_catalog::store::{Store, kind_of};
 
 use super::container::{Container, Records};
 use crate::error::{Error, Kind, Result};
+use crate::history::{ingest_branch, ingest_tip};
 
 /// Manifests with more entries are read back when they are joined, instead of being kept.
 const MOST_ENTRIES: usize = 64;
@@ -66,11 +67,11 @@ impl Known {
         }
     }
 
-    /// Reads the current snapshot's manifest list, unless it is the one that is known.
+    /// Reads the manifest list of the snapshot that the next commit comes upon, unless it is the one that is known.
     pub fn read(before: Option<Known>, table: &Table, store: &Store) -> Result<Known> {
         let metadata = &table.metadata;
-        let list = metadata.current_snapshot().map_or("", |snapshot| snapshot.manifest_list());
-        let retention = table.refs.get(MAIN_BRANCH).map(|branch| branch.retention.clone());
+        let list = ingest_tip(metadata, &table.refs).map_or("", |snapshot| snapshot.manifest_list());
+        let retention = table.refs.get(ingest_branch(metadata)).map(|branch| branch.retention.clone());
         let retention = retention.unwrap_or(SnapshotRetention::branch(None, None, None));
         let metadata_location = table.metadata_location.clone();
         let before = before.unwrap_or_else(Known::nothing);
@@ -256,15 +257,22 @@ pub(super) fn entries_of<'a>(target: &Target<'_>, files: impl Iterator<Item = &'
     files.map(entry).collect()
 }
 
+/// A new snapshot, and the one it comes upon.
+#[derive(Clone, Copy)]
+pub(super) struct Ids {
+    pub snapshot: i64,
+    pub parent: Option<i64>,
+}
+
 /// A manifest list of format 2: what an earlier list said of its manifests, behind the `new` ones.
 pub(super) fn list_before(
     metadata: &TableMetadata,
-    snapshot_id: i64,
+    ids: Ids,
     location: String,
     new: &[ManifestFile],
     old: &Records,
 ) -> Result<Encoded> {
-    let (encoded, _) = list(metadata, snapshot_id, location, new)?;
+    let (encoded, _) = list(metadata, ids, location, new)?;
     let unread = || avro("a manifest list that was just written cannot be read");
     let parts = Container::of(&encoded.bytes).ok_or_else(unread)?;
     let bytes = parts.with(&parts.records.clone().and(old));
@@ -280,12 +288,11 @@ pub(super) fn records_of(metadata: &TableMetadata, list: &Encoded, manifests: us
 /// A manifest list; for format 3 also the first free row id after it.
 pub(super) fn list(
     metadata: &TableMetadata,
-    snapshot_id: i64,
+    Ids { snapshot: snapshot_id, parent }: Ids,
     location: String,
     manifests: &[ManifestFile],
 ) -> Result<(Encoded, Option<u64>)> {
     let io = FileIO::new_with_memory();
-    let parent = metadata.current_snapshot_id();
     let sequence = metadata.next_sequence_number();
     let write = || -> iceberg::Result<(Bytes, Option<u64>)> {
         let output = block_on(io.new_output(&location)?.writer())?;

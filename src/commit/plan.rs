@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, PartitionSpecRef, SchemaRef, Snapshot, SnapshotReference,
-    TableMetadata,
+    SnapshotRetention, TableMetadata,
 };
 use iceberg::{TableRequirement, TableUpdate};
 use laked_catalog::store::Store;
@@ -14,11 +14,12 @@ use uuid::Uuid;
 
 use super::container::Records;
 use super::join::{Joining, join, to_join};
-use super::manifests::{Encoded, Known, Target, avro, entries_of, list, list_before, of_new, records_of};
+use super::manifests::{Encoded, Ids, Known, Target, avro, entries_of, list, list_before, of_new, records_of};
 use super::marks::lane_property;
 use super::snapshot::{Added, COMMIT_ID, summary};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Committed, LaneId, Mark};
+use crate::history::{INGEST_BRANCH, ingest_branch, ingest_tip};
 
 /// What stays the same over all attempts of a commit on one table.
 #[derive(Debug)]
@@ -166,6 +167,8 @@ struct Written {
 
 fn write(part: &Part, table: &Table, known: &Known, store: &Store, attempt: usize) -> Result<Written> {
     let metadata = &table.metadata;
+    let parent = ingest_tip(metadata, &table.refs).map(|tip| tip.snapshot_id());
+    let ids = Ids { snapshot: part.snapshot_id, parent };
     let Found { mut manifests, joined, listed } = find(part, table, known, store, attempt)?;
     let joins = joined.as_ref().map(|encoded| encoded.location.clone());
     let (mut files, before): (Vec<Encoded>, usize) = (joined.into_iter().collect(), manifests.len());
@@ -176,8 +179,8 @@ fn write(part: &Part, table: &Table, known: &Known, store: &Store, attempt: usiz
     let location = format!("{}/snap-{}-{attempt}-{}.avro", folder(metadata), part.snapshot_id, part.commit);
     let new = &manifests[..manifests.len() - before];
     let (encoded, next_row) = match known.records.as_ref().filter(|_| listed) {
-        Some(old) => (list_before(metadata, part.snapshot_id, location, new, old)?, None),
-        None => list(metadata, part.snapshot_id, location, &manifests)?,
+        Some(old) => (list_before(metadata, ids, location, new, old)?, None),
+        None => list(metadata, ids, location, &manifests)?,
     };
     let records = records_of(metadata, &encoded, manifests.len());
     let list = encoded.location.clone();
@@ -203,18 +206,12 @@ pub(super) fn plan(
         .with("table", &table.ident));
     }
     let Written { manifests, files, list, next_row, joins, records } = write(part, table, known, store, attempt)?;
-    let snapshot = snapshot(part, metadata, list.clone(), next_row, now_ms);
+    let snapshot = snapshot(part, table, list.clone(), next_row, now_ms);
     let reference = SnapshotReference::new(part.snapshot_id, known.retention.clone());
-    let requirements = vec![
-        TableRequirement::UuidMatch { uuid: metadata.uuid() },
-        TableRequirement::RefSnapshotIdMatch {
-            r#ref: MAIN_BRANCH.to_string(),
-            snapshot_id: metadata.current_snapshot_id(),
-        },
-    ];
+    let branch = ingest_branch(metadata);
     let mut updates = vec![
         TableUpdate::AddSnapshot { snapshot },
-        TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_string(), reference },
+        TableUpdate::SetSnapshotRef { ref_name: branch.to_string(), reference },
     ];
     let marks: HashMap<String, String> =
         part.marks.iter().map(|(lane, mark)| (lane_property(*lane), mark.to_string())).collect();
@@ -225,17 +222,34 @@ pub(super) fn plan(
         updates
             .push(TableUpdate::RemoveProperties { removals: part.retire.iter().map(|l| lane_property(*l)).collect() });
     }
-    Ok(Planned { requirements, updates, files, manifests, joins, list, records })
+    Ok(Planned { requirements: requirements(table, branch)?, updates, files, manifests, joins, list, records })
 }
 
-fn snapshot(part: &Part, metadata: &TableMetadata, list: String, next_row: Option<u64>, now_ms: i64) -> Snapshot {
-    let parent = metadata.current_snapshot();
+/// The table is the same, and so are the branch and `main`: either may be what the new snapshot comes upon.
+fn requirements(table: &Table, branch: &str) -> Result<Vec<TableRequirement>> {
+    let held = table.refs.get(branch);
+    if held.is_some_and(|held| matches!(held.retention, SnapshotRetention::Tag { .. })) {
+        let why = "records cannot be taken into a tag: set the property to a branch's name";
+        return Err(Error::new(Kind::Invalid, why).with(INGEST_BRANCH, branch).with("table", &table.ident));
+    }
+    let stays = |name: &str, snapshot_id| TableRequirement::RefSnapshotIdMatch { r#ref: name.to_string(), snapshot_id };
+    let main = stays(MAIN_BRANCH, table.metadata.current_snapshot_id());
+    let mut all = vec![TableRequirement::UuidMatch { uuid: table.metadata.uuid() }, main];
+    if branch != MAIN_BRANCH {
+        all.push(stays(branch, held.map(|held| held.snapshot_id)));
+    }
+    Ok(all)
+}
+
+fn snapshot(part: &Part, table: &Table, list: String, next_row: Option<u64>, now_ms: i64) -> Snapshot {
+    let metadata = &table.metadata;
+    let parent = ingest_tip(metadata, &table.refs);
     let mut own = part.summary.clone();
     own.push((COMMIT_ID.to_string(), part.commit.to_string()));
     own.extend(part.marks.iter().map(|(lane, mark)| (lane_property(*lane), mark.to_string())));
     let builder = Snapshot::builder()
         .with_snapshot_id(part.snapshot_id)
-        .with_parent_snapshot_id(metadata.current_snapshot_id())
+        .with_parent_snapshot_id(parent.map(|parent| parent.snapshot_id()))
         .with_sequence_number(metadata.next_sequence_number())
         .with_timestamp_ms(now_ms.max(metadata.last_updated_ms()))
         .with_manifest_list(list)

@@ -18,6 +18,7 @@ use super::intents::{Intent, IntentTable};
 use super::manifests::{read_list, read_manifest};
 use super::snapshot::added_by;
 use crate::error::{Error, Kind, Result};
+use crate::history::ingest_tip;
 
 /// What [`Committer::recover`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,7 +86,8 @@ fn settle(inner: &Inner, intent: &Intent, known_here: bool) -> Result<Settled> {
         Settled::Left
     } else {
         let moved = |(planned, table): &&(&IntentTable, Arc<Table>)| {
-            !known_here && table.metadata.current_snapshot_id() != planned.parent
+            let tip = ingest_tip(&table.metadata, &table.refs).map(|tip| tip.snapshot_id());
+            !known_here && [table.metadata.current_snapshot_id(), tip].iter().any(|tip| *tip != planned.parent)
         };
         let mut used = HashSet::new();
         for (_, table) in tables.iter().filter(moved) {

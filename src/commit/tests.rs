@@ -166,6 +166,66 @@ fn data_and_quarantine_commit_together_with_their_marks() {
 }
 
 #[test]
+fn a_branch_takes_the_rows_and_begins_anew_where_main_is() {
+    let lake = lake(&[(crate::history::INGEST_BRANCH, "audit")]);
+    let refs = || lake.catalog.load(&ident("data")).expect("is there").refs.clone();
+    let main = |id: i64| {
+        let reference = SnapshotReference::new(id, SnapshotRetention::branch(None, None, None));
+        let updates = vec![TableUpdate::SetSnapshotRef { ref_name: "main".into(), reference }];
+        let change = Change { ident: ident("data"), requirements: Vec::new(), updates };
+        assert!(matches!(lake.catalog.commit(vec![change], Origin::Rest), laked_catalog::Outcome::Committed(_)));
+    };
+    let parent = |id: i64| lake.metadata("data").snapshot_by_id(id).expect("is kept").parent_snapshot_id();
+    let one = lake.commit(vec![lake.append("data", 1, None, at(1))])[0].snapshot_id;
+    assert_eq!((refs()["audit"].snapshot_id, lake.metadata("data").current_snapshot_id()), (one, None));
+    assert_eq!(marks_of(&lake.metadata("data")).expect("valid").get(&LANE), Some(&at(1)));
+    main(one);
+    let two = lake.commit(vec![lake.append("data", 2, Some(at(1)), at(2))])[0].snapshot_id;
+    assert_eq!((parent(two), lake.metadata("data").current_snapshot_id()), (Some(one), Some(one)));
+    let three = lake.commit(vec![lake.append("data", 1, Some(at(2)), at(3))])[0].snapshot_id;
+    assert_eq!((parent(three), lake.files("data").len()), (Some(two), 1));
+    // Main goes on by itself, from where it was published.
+    main(three);
+    assert_eq!(lake.files("data").len(), 4);
+    let metadata = lake.metadata("data");
+    let list = metadata.current_snapshot().expect("is there").manifest_list().to_string();
+    let foreign = Snapshot::builder()
+        .with_snapshot_id(99)
+        .with_parent_snapshot_id(Some(three))
+        .with_sequence_number(metadata.next_sequence_number())
+        .with_timestamp_ms(metadata.last_updated_ms() + 1)
+        .with_manifest_list(list)
+        .with_summary(Summary { operation: Operation::Replace, additional_properties: HashMap::new() })
+        .with_schema_id(metadata.current_schema_id())
+        .build();
+    let change = Change {
+        ident: ident("data"),
+        requirements: Vec::new(),
+        updates: vec![TableUpdate::AddSnapshot { snapshot: foreign }],
+    };
+    assert!(matches!(lake.catalog.commit(vec![change], Origin::Rest), laked_catalog::Outcome::Committed(_)));
+    main(99);
+    let four = lake.commit(vec![lake.append("data", 1, Some(at(3)), at(4))])[0].snapshot_id;
+    assert_eq!((parent(four), refs()["audit"].snapshot_id), (Some(99), four));
+}
+
+#[test]
+fn a_tag_takes_no_rows() {
+    let lake = lake(&[(crate::history::INGEST_BRANCH, "v1")]);
+    let one = lake.commit(vec![lake.append("rejected", 1, None, at(1))])[0].snapshot_id;
+    let reference = SnapshotReference::new(one, SnapshotRetention::Tag { max_ref_age_ms: None });
+    let updates = vec![
+        TableUpdate::RemoveSnapshotRef { ref_name: "v1".into() },
+        TableUpdate::SetSnapshotRef { ref_name: "v1".into(), reference },
+    ];
+    let change = Change { ident: ident("rejected"), requirements: Vec::new(), updates };
+    assert!(matches!(lake.catalog.commit(vec![change], Origin::Rest), laked_catalog::Outcome::Committed(_)));
+    let refused = lake.committer.commit(vec![lake.append("rejected", 1, Some(at(1)), at(2))]);
+    assert_eq!(refused.expect_err("a tag stays").kind(), Kind::Invalid);
+    assert!(lake.committer.pending().is_empty());
+}
+
+#[test]
 fn an_empty_commit_moves_the_mark() {
     let lake = lake(&[]);
     lake.commit(vec![lake.append("data", 0, None, at(5))]);

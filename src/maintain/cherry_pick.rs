@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Edit;
-use super::history::{ancestry, figure};
 use crate::error::{Error, Kind, Result};
+use crate::history::{ancestry, figure};
 
 const SOURCE: &str = "source-snapshot-id";
 const WAP: &str = "wap.id";

@@ -10,9 +10,9 @@ use laked_catalog::Refs;
 use laked_catalog::plan::Plan;
 use serde::Serialize;
 
-use super::history::ancestry;
 use super::retention::{Asked, kept};
 use crate::error::Result;
+use crate::history::ancestry;
 
 /// Iceberg's default of `write.target-file-size-bytes`.
 const TARGET: u64 = 512 << 20;

@@ -12,7 +12,6 @@ pub mod expire;
 pub mod health;
 #[cfg(test)]
 mod histories;
-pub mod history;
 pub mod invariants;
 pub mod ledger;
 pub mod manifests;

@@ -1,7 +1,7 @@
 //! Branches and tags: made, dropped, moved forward.
 //!
-//! Each edit asserts where the ref is, or that there is none, so that nobody's change is lost. `main` is a branch that
-//! every table with a snapshot has; it is neither made nor dropped. A branch whose snapshots no other ref reaches holds
+//! Each edit asserts where the ref is, or that there is none, so that nobody's change is lost. `main` is the
+//! branch that readers see; it is neither made nor dropped but by publishing. A branch whose snapshots no other ref reaches holds
 //! rows that are shown nowhere else: it is dropped only where that is said.
 
 use std::collections::HashSet;
@@ -12,8 +12,8 @@ use laked_catalog::Refs;
 use serde::Serialize;
 
 use super::Edit;
-use super::history::{ancestry, figure};
 use crate::error::{Error, Kind, Result};
+use crate::history::{ancestry, figure};
 
 /// What a change of a ref would do.
 #[derive(Debug, Serialize)]
@@ -141,6 +141,40 @@ pub fn fast_forward(metadata: &TableMetadata, refs: &Refs, name: &str, to: &str)
     }
     let (from, to) = (Some(held.snapshot_id), Some(other.snapshot_id));
     Ok(RefPlan { name: name.to_string(), sort: "branch", from, to, snapshots, rows, edit })
+}
+
+/// Plans how `main` is to show what a branch has, up to a snapshot of it; made, if the table has none yet.
+///
+/// # Errors
+/// `NotFound`, with the branches there are, or if the branch has no such snapshot; `Invalid` if `main` has snapshots that
+/// it does not come from.
+pub fn publish(metadata: &TableMetadata, refs: &Refs, branch: &str, upto: Option<i64>) -> Result<RefPlan> {
+    let upto = upto.unwrap_or(find(refs, branch)?.snapshot_id);
+    if !ancestry(metadata, find(refs, branch)?.snapshot_id).any(|snapshot| snapshot.snapshot_id() == upto) {
+        let message = format!("branch `{branch}` has no snapshot {upto}; see `lakectl snapshots`");
+        return Err(Error::new(Kind::NotFound, message));
+    }
+    let from = refs.get(MAIN_BRANCH).map(|main| main.snapshot_id);
+    let is = |id: i64| move |snapshot: &&iceberg::spec::SnapshotRef| snapshot.snapshot_id() == id;
+    let mut edit = asserting(metadata, MAIN_BRANCH, from);
+    if from.is_some_and(|main| ancestry(metadata, main).any(|snapshot| is(upto)(&snapshot))) {
+        let name = MAIN_BRANCH.to_string();
+        return Ok(RefPlan { name, sort: "branch", from, to: from, snapshots: 0, rows: 0, edit: Edit::of(metadata) });
+    }
+    if from.is_some_and(|main| !ancestry(metadata, upto).any(|snapshot| is(main)(&snapshot))) {
+        let message = format!(
+            "`main` has snapshots that `{branch}` does not come from: roll them back, or cherry-pick those of `{branch}` \
+             and drop it; the next records make it anew"
+        );
+        return Err(Error::new(Kind::Invalid, message));
+    }
+    let new = ancestry(metadata, upto).take_while(|snapshot| Some(snapshot.snapshot_id()) != from);
+    let (snapshots, rows) = sums(new.map(AsRef::as_ref));
+    let retention = refs.get(MAIN_BRANCH).map(|main| main.retention.clone());
+    let retention = retention.unwrap_or(SnapshotRetention::branch(None, None, None));
+    let reference = SnapshotReference::new(upto, retention);
+    edit.updates = vec![TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_string(), reference }];
+    Ok(RefPlan { name: MAIN_BRANCH.to_string(), sort: "branch", from, to: Some(upto), snapshots, rows, edit })
 }
 
 /// A ref by its name.

@@ -20,8 +20,8 @@ use iceberg::spec::{MAIN_BRANCH, SnapshotReference, SnapshotRetention, TableMeta
 use laked_catalog::Refs;
 use serde::{Deserialize, Serialize};
 
-use super::history::ancestry;
 use crate::error::{Error, Kind, Result};
+use crate::history::ancestry;
 
 /// The property with the ladder.
 pub const LADDER: &str = "laked.retention";

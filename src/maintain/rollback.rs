@@ -17,9 +17,9 @@ use laked_catalog::Refs;
 use serde::Serialize;
 
 use super::Edit;
-use super::history::{ancestry, figure};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{LANE_PREFIX, Mark};
+use crate::history::{ancestry, figure};
 
 /// Which snapshot is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

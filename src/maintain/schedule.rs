@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::expire::may_collect;
 use super::policy::{Policy, Task, Trigger};
 use super::retention::{Asked, kept};
+use crate::history::all_is_published;
 
 /// Looks take a twentieth of the time at most.
 const RARELY: i64 = 20;
@@ -53,6 +54,8 @@ pub struct Facts {
     pub expirable: Option<Result<usize, String>>,
     /// Why files are not collected.
     pub keeps_all: Option<String>,
+    /// Why files are not written anew.
+    pub waits: Option<String>,
 }
 
 impl Facts {
@@ -78,6 +81,7 @@ impl Facts {
             sequence: metadata.last_sequence_number(),
             expirable: Some(expirable.map(|kept| kept.gone.len() + kept.refs.len()).map_err(|e| e.to_string())),
             keeps_all: may_collect(metadata).err().map(|error| error.to_string()),
+            waits: all_is_published(metadata, refs).err().map(|error| error.to_string()),
         }
     }
 
@@ -201,7 +205,8 @@ fn judged(task: Task, policy: &Policy, facts: &Facts, past: &Past, now_ms: i64) 
         return (Due::Off, policy.off.get(&task).cloned().unwrap_or_default());
     };
     let removes = matches!(task, Task::Expire | Task::Orphans);
-    if let Some(why) = facts.keeps_all.as_ref().filter(|_| removes) {
+    let held = if removes { &facts.keeps_all } else { &facts.waits };
+    if let Some(why) = held {
         return (Due::Off, why.clone());
     }
     let note = match (task, &facts.expirable) {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use iceberg::TableUpdate;
 use iceberg::spec::{Literal, SnapshotReference, SnapshotRetention, Struct, UnboundPartitionSpec};
+use laked::history::ancestry;
 use laked::maintain::compact::Order;
-use laked::maintain::history::ancestry;
 use laked::maintain::retention::Asked;
 use laked::maintain::rollback::{To, rollback, set_current};
 use laked::maintain::{Edit, expire, refs};

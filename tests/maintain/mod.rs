@@ -18,6 +18,7 @@ mod inspect;
 mod killed;
 mod moving;
 mod orphans;
+mod publish;
 mod refs;
 mod schedule;
 mod schema;

@@ -11,10 +11,11 @@ use laked_catalog::Change;
 
 use super::check::{Found, Listed, find, judge};
 use super::{Current, DeleteId, Replacement, Running, Work};
-use crate::commit::manifests::{Encoded, Target, list, of_rewritten, read_list, without};
+use crate::commit::manifests::{Encoded, Ids, Target, list, of_rewritten, read_list, without};
 use crate::commit::plan::folder;
 use crate::commit::snapshot::{Balance, COMMIT_ID, replaced};
 use crate::error::{Error, Kind, Result};
+use crate::history::all_is_published;
 
 /// One attempt, ready to be published and sent.
 pub(super) struct Attempt {
@@ -46,9 +47,10 @@ impl Attempt {
 /// Prepares an attempt; nothing if no part holds.
 ///
 /// # Errors
-/// `Conflict` if a manifest that was to be replaced is gone; storage errors.
+/// `Conflict` if a manifest that was to be replaced is gone; `Invalid` while records wait to be published; storage errors.
 pub(super) fn attempt(running: &mut Running<'_>, current: &Current, number: u32) -> Result<Option<Attempt>> {
     let metadata = current.metadata.as_ref();
+    all_is_published(metadata, &current.refs)?;
     let Some(snapshot) = metadata.current_snapshot() else { return Ok(None) };
     let listed = read_list(running.store, snapshot.manifest_list(), metadata.format_version())?;
     let found = match &running.work {
@@ -74,7 +76,8 @@ pub(super) fn attempt(running: &mut Running<'_>, current: &Current, number: u32)
     };
     let Making { mut encoded, balance, .. } = making;
     let location = format!("{}/snap-{}-{number}-{}.avro", folder(metadata), running.snapshot_id, running.commit);
-    let (written, next_row) = list(metadata, running.snapshot_id, location, &manifests)?;
+    let ids = Ids { snapshot: running.snapshot_id, parent: metadata.current_snapshot_id() };
+    let (written, next_row) = list(metadata, ids, location, &manifests)?;
     let snapshot = snapshot_of(running, metadata, (written.location.clone(), next_row), &balance, own);
     encoded.push(written);
     let outputs = parts.iter().flat_map(|&part| running.staged[part].1.iter().map(|file| file.file_path().to_string()));

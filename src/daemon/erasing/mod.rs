@@ -33,6 +33,7 @@ use super::tables::text;
 use crate::commit::Committer;
 use crate::contract::Contract;
 use crate::error::{Error, Kind, Result};
+use crate::history::all_is_published;
 use crate::ingest::quarantine;
 use crate::maintain::erase::{Certificate, Condition, Request, Sought};
 use crate::maintain::expire::may_collect;
@@ -97,6 +98,7 @@ impl Site<'_> {
     fn run(&self) -> Result<Certificate> {
         let table = self.catalog.load(self.ident)?;
         may_collect(&table.metadata)?;
+        all_is_published(&table.metadata, &table.refs)?;
         if self.request.grace_ms < 0 {
             return Err(Error::new(Kind::Invalid, "--grace is a length of time, from 0 on, as 1h"));
         }

@@ -5,7 +5,7 @@
 //!
 //! 1. The files are written into the [deletion ledger](super::ledger), durably, due after the grace period.
 //! 2. One commit removes refs, snapshots and their statistics, and writes down the bridges of
-//!    [`super::history`]. It asserts every branch and tag, so that none is made, moved or dropped unseen; when somebody
+//!    [`crate::history`]. It asserts every branch and tag, so that none is made, moved or dropped unseen; when somebody
 //!    was faster the plan is made anew, from what has been read already.
 //! 3. What is due by now is unlinked.
 //!
@@ -27,10 +27,10 @@ use laked_catalog::store::{Store, path_of};
 use serde::{Deserialize, Serialize};
 
 use super::Edit;
-use super::history::{ANCESTRY, bridged};
 use super::reach::{Reach, Reached, What, statistics};
 use super::retention::{Asked, Kept, kept};
 use crate::error::{Error, Kind, Result};
+use crate::history::{ANCESTRY, bridged};
 
 pub use run::{Report, Request, expire, expire_with};
 

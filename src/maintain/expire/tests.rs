@@ -6,8 +6,8 @@ use iceberg::spec::{MAIN_BRANCH, SnapshotReference, SnapshotRetention};
 use proptest::prelude::*;
 
 use super::*;
+use crate::history::ancestry;
 use crate::maintain::histories::{History, normal};
-use crate::maintain::history::ancestry;
 use crate::maintain::ledger::unlink_due;
 
 const HOUR_MS: i64 = 3_600_000;

@@ -18,7 +18,7 @@ fn commit(sequence: i64, at_ms: i64) -> Commit {
 
 fn facts(commits: Vec<Commit>) -> Facts {
     let sequence = commits.last().map_or(0, |last| last.sequence);
-    Facts { commits, sequence, expirable: Some(Ok(0)), keeps_all: None }
+    Facts { commits, sequence, expirable: Some(Ok(0)), keeps_all: None, waits: None }
 }
 
 fn due(text: &str, facts: &Facts, past: &Past, now_ms: i64) -> Due {

@@ -1,4 +1,4 @@
-//! A table's snapshots and how they follow one another, as the plans need them.
+//! A table's snapshots, how they follow one another, and upon which of them new records come.
 //!
 //! A snapshot names its parent. Where a retention ladder has thinned a branch, parents are missing between snapshots
 //! that are kept, and the chain would end at the first gap: no way back beyond it, and the next expiry would take what
@@ -6,12 +6,56 @@
 //! `laked.ancestry`, `child:ancestor` of snapshot ids, one a gap, separated by blanks. Other engines do not read it; what
 //! it says of snapshots that are gone says nothing.
 
+//!
+//! # Write, audit, publish
+//! A table takes records into `main`, which is what readers see, or into the branch that its property
+//! `laked.ingest.branch` names. That branch begins at main's snapshot when the first commit comes, and again whenever it
+//! has nothing that main does not show: so main may be compacted between, and publishing is to move it forward.
+
 use std::collections::{HashMap, HashSet};
 
-use iceberg::spec::{Snapshot, SnapshotRef, TableMetadata};
+use iceberg::spec::{MAIN_BRANCH, Snapshot, SnapshotRef, TableMetadata};
+use laked_catalog::Refs;
+
+use crate::error::{Error, Kind, Result};
 
 /// The property with the bridges.
 pub const ANCESTRY: &str = "laked.ancestry";
+
+/// The property with the branch into which records are taken.
+pub const INGEST_BRANCH: &str = "laked.ingest.branch";
+
+/// The branch into which the table takes records.
+pub fn ingest_branch(metadata: &TableMetadata) -> &str {
+    let named = metadata.properties().get(INGEST_BRANCH).map(String::as_str);
+    named.filter(|name| !name.is_empty()).unwrap_or(MAIN_BRANCH)
+}
+
+/// The tip of that branch, if it has what `main` does not show.
+pub fn unpublished<'a>(metadata: &'a TableMetadata, refs: &Refs) -> Option<&'a SnapshotRef> {
+    let branch = ingest_branch(metadata);
+    let tip = metadata.snapshot_by_id(refs.get(branch).filter(|_| branch != MAIN_BRANCH)?.snapshot_id)?;
+    let is_shown = |main: i64| ancestry(metadata, main).any(|snapshot| snapshot.snapshot_id() == tip.snapshot_id());
+    (!metadata.current_snapshot_id().is_some_and(is_shown)).then_some(tip)
+}
+
+/// The snapshot upon which the next records come.
+pub fn ingest_tip<'a>(metadata: &'a TableMetadata, refs: &Refs) -> Option<&'a SnapshotRef> {
+    unpublished(metadata, refs).or_else(|| metadata.current_snapshot())
+}
+
+/// Holds a change that writes files of `main` anew until there is nothing to publish: main would part from the branch.
+///
+/// # Errors
+/// `Invalid`, with what to do.
+pub fn all_is_published(metadata: &TableMetadata, refs: &Refs) -> Result<()> {
+    if unpublished(metadata, refs).is_none() {
+        return Ok(());
+    }
+    let branch = ingest_branch(metadata);
+    let why = format!("branch `{branch}` has records that wait: `lakectl publish` them first, or drop the branch");
+    Err(Error::new(Kind::Invalid, why))
+}
 
 /// The nearest kept ancestors beyond gaps, by child.
 pub fn bridges(metadata: &TableMetadata) -> HashMap<i64, i64> {

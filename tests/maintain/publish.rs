@@ -1,0 +1,80 @@
+//! Write, audit, publish: records go into a branch, are looked at, and are shown when they hold.
+
+use serde_json::json;
+
+use super::expire::set_property;
+use super::{BODY, Lake, TABLE};
+
+const WRONG: &str = "select n from probe.readings where n >= 30";
+
+fn numbers(bodies: std::ops::Range<u64>) -> Vec<u64> {
+    (bodies.start * BODY..bodies.end * BODY).collect()
+}
+
+#[test]
+fn records_wait_in_a_branch_until_they_are_published() {
+    let mut lake = Lake::new();
+    // From the table's first record on.
+    set_property(&lake, "laked.ingest.branch", "audit");
+    lake.send(0..1);
+    lake.send(1..2);
+    assert_eq!(lake.json(&["table", "show", TABLE])["metadata"].get("current-snapshot-id"), None);
+    let dry = lake.json(&["publish", TABLE, "--check", WRONG, "--dry-run"]);
+    assert_eq!((&dry["plan"]["rows"], &dry["holds"]), (&(2 * BODY).into(), &true.into()));
+    assert_eq!(dry["judged"]["audit"]["rows"], 2 * BODY);
+    assert_eq!(lake.json(&["refs", TABLE]).get("main"), None, "a dry run does nothing");
+    lake.lakectl(&["publish", TABLE, "--check", WRONG]);
+    assert_eq!(lake.numbers(), numbers(0..2));
+    // While records wait nothing parts main from them; what is published is compacted, and what comes then comes upon that.
+    lake.send(2..3);
+    lake.refuses(&["compact", TABLE], "lakectl publish");
+    lake.refuses(&["rewrite-manifests", TABLE], "lakectl publish");
+    lake.refuses(&["erase", TABLE, "--where", "n = 1"], "lakectl publish");
+    let health = lake.lakectl(&["health", TABLE]);
+    assert!(health.contains("lakectl publish"), "{health}");
+    lake.lakectl(&["publish", TABLE]);
+    lake.lakectl(&["compact", TABLE]);
+    lake.send(3..4);
+    assert_eq!(lake.numbers(), numbers(0..3));
+    // A check that finds something holds all of it back, and says what.
+    let before = lake.json(&["refs", TABLE]);
+    let (code, said, complaint) = lake.run(&["publish", TABLE, "--check", WRONG]);
+    assert_eq!(code, 1, "{complaint}");
+    assert!(said.contains("does not hold") && said.contains("{\"n\":30}"), "{said}");
+    assert_eq!(lake.json(&["refs", TABLE]), before);
+    // A daemon that starts anew goes on where the branch is; without one it is published all the same.
+    lake.stop();
+    lake.start();
+    lake.send(4..5);
+    lake.stop();
+    assert_eq!(lake.json(&["publish", TABLE])["plan"]["rows"], 2 * BODY);
+    assert_eq!(lake.numbers(), numbers(0..5));
+    assert_eq!(lake.json(&["publish", TABLE])["changes"], false);
+    assert_eq!(lake.json(&["doctor", "--deep", "--stopped"])["violations"], json!([]));
+}
+
+#[test]
+fn what_cannot_be_published_is_said_and_changes_nothing() {
+    let lake = Lake::new();
+    lake.send(0..1);
+    lake.refuses(&["publish", "probe.none"], TABLE);
+    lake.refuses(&["publish", TABLE], "laked.ingest.branch");
+    lake.refuses(&["publish", TABLE, "--branch", "none"], "there are: main");
+    set_property(&lake, "laked.ingest.branch", "audit");
+    lake.send(1..2);
+    lake.refuses(&["publish", TABLE, "--check", "select nothing"], "nothing");
+    // Somebody gives main a snapshot of its own.
+    let first = lake.json(&["refs", TABLE])["main"]["snapshot-id"].to_string();
+    lake.lakectl(&["publish", TABLE]);
+    lake.send(2..3);
+    let third = lake.json(&["refs", TABLE])["audit"]["snapshot-id"].to_string();
+    lake.lakectl(&["rollback", TABLE, "--to", &first]);
+    lake.lakectl(&["cherry-pick", TABLE, &third]);
+    lake.refuses(&["publish", TABLE], "does not come from");
+    // As it says: with the branch dropped, the next records make it anew.
+    lake.lakectl(&["branch", "drop", TABLE, "audit", "--discard"]);
+    lake.send(3..4);
+    assert_eq!(lake.numbers(), [numbers(0..1), numbers(2..3)].concat());
+    lake.lakectl(&["publish", TABLE]);
+    assert_eq!(lake.numbers(), [numbers(0..1), numbers(2..4)].concat());
+}
