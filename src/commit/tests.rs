@@ -21,21 +21,21 @@ use super::*;
 use crate::error::Kind;
 use crate::flow::{Door, LaneId, Mark};
 
-struct Lake {
+pub(super) struct Lake {
     dir: tempfile::TempDir,
-    catalog: Catalog,
-    store: Store,
+    pub(super) catalog: Catalog,
+    pub(super) store: Store,
     committer: Committer,
     waits: Arc<Mutex<Vec<Duration>>>,
 }
 
-const LANE: LaneId = LaneId { door: Door::Push, epoch: Uuid::from_u128(7) };
+pub(super) const LANE: LaneId = LaneId { door: Door::Push, epoch: Uuid::from_u128(7) };
 
-fn ident(name: &str) -> TableIdent {
+pub(super) fn ident(name: &str) -> TableIdent {
     TableIdent::new(NamespaceIdent::new("ns".into()), name.into())
 }
 
-fn lake(properties: &[(&str, &str)]) -> Lake {
+pub(super) fn lake(properties: &[(&str, &str)]) -> Lake {
     lake_of(System::real(), properties)
 }
 
@@ -67,7 +67,7 @@ impl Lake {
         self.catalog.load(&ident(name)).expect("is there").metadata.clone()
     }
 
-    fn append(&self, name: &str, files: usize, from: Option<Mark>, to: Mark) -> Append {
+    pub(super) fn append(&self, name: &str, files: usize, from: Option<Mark>, to: Mark) -> Append {
         let metadata = self.metadata(name);
         let new_file = |_| {
             let location = format!("{}/data/{}.parquet", metadata.location(), Uuid::from_u128(rand(self)));
@@ -115,14 +115,14 @@ impl Lake {
         told
     }
 
-    fn commit(&self, appends: Vec<Append>) -> Vec<crate::flow::Committed> {
+    pub(super) fn commit(&self, appends: Vec<Append>) -> Vec<crate::flow::Committed> {
         match self.committer.commit(appends).expect("commits") {
             Outcome::Committed(done) => done,
             other => panic!("{other:?}"),
         }
     }
 
-    fn files(&self, name: &str) -> Vec<String> {
+    pub(super) fn files(&self, name: &str) -> Vec<String> {
         let metadata = self.metadata(name);
         let Some(snapshot) = metadata.current_snapshot() else { return Vec::new() };
         let list = read_list(&self.store, snapshot.manifest_list(), metadata.format_version()).expect("reads");
@@ -132,7 +132,7 @@ impl Lake {
             .collect()
     }
 
-    fn on_disk(&self, name: &str) -> usize {
+    pub(super) fn on_disk(&self, name: &str) -> usize {
         let listed = self.store.list(&format!("{}/data", self.metadata(name).location())).expect("lists");
         listed.len()
     }
@@ -142,7 +142,7 @@ fn rand(lake: &Lake) -> u128 {
     lake.store.system().ids.uuid().as_u128()
 }
 
-fn at(entry: u64) -> Mark {
+pub(super) fn at(entry: u64) -> Mark {
     Mark { entry, record: 0 }
 }
 

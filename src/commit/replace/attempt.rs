@@ -15,7 +15,7 @@ use crate::commit::manifests::{Encoded, Ids, Target, list, of_rewritten, read_li
 use crate::commit::plan::folder;
 use crate::commit::snapshot::{Balance, COMMIT_ID, replaced};
 use crate::error::{Error, Kind, Result};
-use crate::history::all_is_published;
+use crate::history::{all_is_published, ingest_branch};
 
 /// One attempt, ready to be published and sent.
 pub(super) struct Attempt {
@@ -28,13 +28,19 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// The change; the same each time.
-    pub fn change(&self, ident: &TableIdent, metadata: &TableMetadata) -> Change {
-        let (main, snapshot_id) = (MAIN_BRANCH.to_string(), metadata.current_snapshot_id());
-        let requirements = vec![
+    /// The change; the same each time. Records that come into their branch meanwhile are not published yet, so the branch
+    /// stays where it was looked at, as `main` does.
+    pub fn change(&self, ident: &TableIdent, current: &Current) -> Change {
+        let metadata = current.metadata.as_ref();
+        let (main, branch) = (MAIN_BRANCH.to_string(), ingest_branch(metadata));
+        let stays = |name: &str, snapshot_id| TableRequirement::RefSnapshotIdMatch { r#ref: name.into(), snapshot_id };
+        let mut requirements = vec![
             TableRequirement::UuidMatch { uuid: metadata.uuid() },
-            TableRequirement::RefSnapshotIdMatch { r#ref: main.clone(), snapshot_id },
+            stays(MAIN_BRANCH, metadata.current_snapshot_id()),
         ];
+        if branch != MAIN_BRANCH {
+            requirements.push(stays(branch, current.refs.get(branch).map(|held| held.snapshot_id)));
+        }
         let reference = SnapshotReference::new(self.snapshot.snapshot_id(), self.retention.clone());
         let updates = vec![
             TableUpdate::AddSnapshot { snapshot: self.snapshot.clone() },

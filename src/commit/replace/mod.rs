@@ -22,6 +22,8 @@
 mod attempt;
 mod check;
 mod manifests;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -345,7 +347,7 @@ impl<'a> Running<'a> {
     fn propose(&mut self, current: &Current, attempt: &Attempt) -> Result<Option<Error>> {
         let mut unknown = None;
         for tried in 0..TRIES / 20 {
-            let answer = self.tables.change(attempt.change(&self.ident, &current.metadata));
+            let answer = self.tables.change(attempt.change(&self.ident, current));
             match answer {
                 Answer::Committed(_) => return Ok(None),
                 Answer::Conflict(error) | Answer::Refused(error) if unknown.is_some() => {
