@@ -45,7 +45,8 @@ bench-catalog: duckdb ## Measure the catalog, and the reference server beside it
 	@$(PYTHON) tests/bench/catalog.py $(ARGS)
 
 fuzz: ## A million wrong request bodies against the catalog: no 500, no panic. FUZZ_FIRST, FUZZ_CASES choose others.
-	$(CARGO) test --release -p laked-catalog --lib --features simulation $(flags) at_length -- --ignored --nocapture
+	FUZZ_FIRST=$${FUZZ_FIRST:-20000} FUZZ_CASES=$${FUZZ_CASES:-1000000} \
+	$(CARGO) test --release -p laked-catalog --lib --features simulation $(flags) no_body_makes_a_500 -- --nocapture
 
 bench-tables: build venv ## Measure maintenance: expiry, compaction, planning. ARGS=--peers: compaction beside Trino and Spark.
 	$(CARGO) build --release $(flags) --example expire_cost --example compact_cost --example plan_cost

@@ -16,7 +16,7 @@ use iceberg::TableIdent;
 use laked::budget::Budget;
 use laked::commit::{Append, Committer, NewFile, Outcome};
 use laked::contract::shipped;
-use laked::daemon::compaction::{Done, Manner, step};
+use laked::daemon::compaction::{Done, Manner, planned, step};
 use laked::maintain::compact::{Options, Order};
 use laked::read::Predicate;
 use laked::sample::cgm;
@@ -222,7 +222,9 @@ impl Lake {
         let manner = Manner { options, predicate: Predicate::True, threads: 1, memory: 256 << 20 };
         let table = self.catalog.load(&self.ident)?;
         let commit = |replacement| self.committer.replace(replacement);
-        let stepped = step(self.catalog.store(), (&self.ident, &table.metadata), &manner, &commit, &|_, _| {})?;
+        let (store, metadata) = (self.catalog.store(), &table.metadata);
+        let planned = planned(store, metadata, &manner)?;
+        let stepped = step(store, (&self.ident, metadata), planned, &manner, &commit, &|_, _| {})?;
         match stepped.done.as_slice() {
             [Done::Replaced { after: [_, rows, bytes], .. }] => Ok((*rows, *bytes, peak_rss())),
             other => Err(format!("{other:?}").into()),

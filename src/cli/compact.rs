@@ -4,6 +4,7 @@
 //! lake's own, takes the commit. Beside a daemon new files are staged in a folder of the table that begins with a dot: if
 //! this process is killed, what is left there, and what it had published and not committed, are orphans like any other.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -130,14 +131,22 @@ impl Compact {
         let mut report = Report::new(self.table.clone(), self.dry_run);
         let table = source.table(&ident)?;
         let manner = self.manner(&table)?;
-        let (_, plan) = planned(&Store::read_only(System::real()), &table.metadata, &manner)?;
-        if self.dry_run || plan.groups.is_empty() {
-            report.planned(&plan);
+        let first = planned(&Store::read_only(System::real()), &table.metadata, &manner)?;
+        if self.dry_run || first.1.groups.is_empty() {
+            report.planned(&first.1);
             return print(&report, form);
         }
+        let first = Cell::new(Some((table.metadata_location.clone(), first)));
         let work = Work::open(source, &table)?;
         let commit = |replacement| work.replace(replacement);
-        let take = |table: &SourceTable| step(work.store(), (&ident, &table.metadata), &manner, &commit, &progress);
+        let take = |table: &SourceTable| {
+            // The first step has its plan, unless somebody has committed since.
+            let planned = match first.take().filter(|(location, _)| *location == table.metadata_location) {
+                Some((_, planned)) => planned,
+                None => planned(work.store(), &table.metadata, &manner)?,
+            };
+            step(work.store(), (&ident, &table.metadata), planned, &manner, &commit, &progress)
+        };
         let ended = steps(source, &ident, &mut report, &take);
         work.close();
         ended?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Output, output};
-use crate::daemon::maintenance::Schedule;
+use crate::daemon::maintenance::{RunView, Schedule};
 use crate::error::{Error, Kind, Result};
 use crate::maintain::health::{Health as Judged, judge};
 use crate::maintain::schedule::Due;
@@ -73,7 +73,7 @@ struct Told {
 }
 
 fn print_schedule(schedule: &Schedule) -> Result<()> {
-    if let Some(run) = &schedule.running {
+    if let Some(RunView { run, .. }) = &schedule.running {
         output::line(format!("running: {}, {} since {}", run.id, run.task, output::time(run.began_ms)))?;
     }
     for next in &schedule.next {

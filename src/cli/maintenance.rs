@@ -87,17 +87,18 @@ impl List {
     }
 }
 
-fn row(run: &RunView) -> Vec<String> {
+fn row(view: &RunView) -> Vec<String> {
+    let run = &view.run;
     let took = run.ended_ms.map_or(String::new(), |ended| format!("{:.1} s", (ended - run.began_ms) as f64 / 1000.0));
     let (began, state) = (output::time(run.began_ms), run.state.word().to_string());
-    vec![run.id.clone(), run.table.clone(), run.task.clone(), began, took, state, what(run)]
+    vec![run.id.clone(), run.table.to_string(), run.task.clone(), began, took, state, what(view)]
 }
 
 /// What came of a run, or how far it is, in a few words.
-fn what(run: &RunView) -> String {
-    let report = &run.report;
+fn what(view: &RunView) -> String {
+    let report = &view.run.report;
     let count = |key: &str| report[key].as_u64().map(output::count);
-    if let Some(doing) = run.progress.as_ref().and_then(|progress| progress["doing"].as_str()) {
+    if let Some(doing) = view.progress.as_ref().and_then(|progress| progress["doing"].as_str()) {
         return doing.to_string();
     }
     if let Some(error) = report["error"].as_str() {
@@ -131,7 +132,7 @@ impl One {
     }
 
     fn cancel(&self, source: &Source, form: Output) -> Result<()> {
-        let run = self.of(source)?;
+        let RunView { run, .. } = self.of(source)?;
         let Source::Daemon(remote) = source else {
             let message = "runs are a daemon's: give --url";
             return Err(Error::new(Kind::Invalid, message));
@@ -140,23 +141,24 @@ impl One {
             let message = format!("the run has ended already: it is {}", run.state.word());
             return Err(Error::new(Kind::Invalid, message).with("run", &self.run));
         }
-        let path = format!("/maintain/{}/cancel", table_path(&ident_of(&run.table)?));
-        let run: RunView = remote.ask(&path, &json!({ "run": self.run }))?;
+        let path = format!("/maintain/{}/cancel", table_path(&run.table));
+        let view: RunView = remote.ask(&path, &json!({ "run": self.run }))?;
         match form {
-            Output::Json => output::json(&run),
+            Output::Json => output::json(&view),
             Output::Text => output::line(format!("{} of {} ends before its next step", run.task, run.table)),
         }
     }
 }
 
-fn show(run: &RunView, form: Output) -> Result<()> {
+fn show(view: &RunView, form: Output) -> Result<()> {
     if form == Output::Json {
-        return output::json(run);
+        return output::json(view);
     }
+    let run = &view.run;
     let ended = run.ended_ms.map_or("-".to_string(), output::time);
     let lines = [
         ("run", run.id.clone()),
-        ("table", run.table.clone()),
+        ("table", run.table.to_string()),
         ("task", run.task.clone()),
         ("state", run.state.word().to_string()),
         ("why", run.why.clone()),
@@ -165,7 +167,7 @@ fn show(run: &RunView, form: Output) -> Result<()> {
         ("given up at", output::time(run.deadline_ms)),
     ];
     lines.iter().try_for_each(|(name, text)| output::line(format!("{name:<14}{text}")))?;
-    let fields = [run.progress.as_ref(), Some(&run.report)].into_iter().flatten().filter_map(Value::as_object);
+    let fields = [view.progress.as_ref(), Some(&run.report)].into_iter().flatten().filter_map(Value::as_object);
     fields.flatten().try_for_each(|(name, value)| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
         output::line(format!("{name:<14}{text}"))

@@ -14,7 +14,7 @@ use laked_catalog::system::System;
 use super::change::Target;
 use super::compact::{Report, Work, progress, steps};
 use crate::config::Size;
-use crate::daemon::compaction::{Manner, move_step, planned_move};
+use crate::daemon::compaction::{Manner, planned_move, step};
 use crate::error::{Error, Kind, Result};
 use crate::maintain::compact::{Options, Order, Plan};
 use crate::read::{Predicate, Source, SourceTable, parse_where};
@@ -67,7 +67,8 @@ impl Moving {
         let commit = |replacement| work.replace(replacement);
         let take = |table: &SourceTable| {
             let manner = self.manner(&table.metadata, Some(self.max_bytes.bytes()))?;
-            move_step(work.store(), (&ident, &table.metadata), &manner, &commit, &progress)
+            let planned = planned_move(work.store(), &table.metadata, &manner)?;
+            step(work.store(), (&ident, &table.metadata), planned, &manner, &commit, &progress)
         };
         let ended = steps(source, &ident, &mut report, &take);
         work.close();

@@ -3,7 +3,7 @@
 //! `lakectl compact` takes steps until nothing is left to do; so does whoever else looks after a table.
 
 use iceberg::TableIdent;
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{Snapshot, TableMetadata};
 use laked_catalog::store::Store;
 
 use crate::commit::NewFile;
@@ -69,23 +69,8 @@ pub fn planned(store: &Store, metadata: &TableMetadata, manner: &Manner) -> Resu
     Ok((scan, plan))
 }
 
-/// Takes a step on a table as it was loaded; `told` hears of each group that is rewritten.
-///
-/// # Errors
-/// Storage errors and those of the commit: nothing is changed then, and of what was written nothing is left, unless the
-/// kind is `Unknown`.
-pub fn step(
-    store: &Store,
-    (ident, metadata): (&TableIdent, &TableMetadata),
-    manner: &Manner,
-    commit: &dyn Fn(Replacement) -> Result<Replaced>,
-    told: &(dyn Fn(&Plan, usize) + Sync),
-) -> Result<Stepped> {
-    let planned = planned(store, metadata, manner)?;
-    carry_out(store, (ident, metadata), planned, manner, commit, told)
-}
-
-/// A table's move of files of older specs to its own, as planned now, with the scan it was planned from.
+/// A table's move of files of older specs to its own, as planned now, with the scan it was planned from; of the manner's
+/// options only the bound of bytes is asked.
 ///
 /// # Errors
 /// As [`planned`].
@@ -95,26 +80,13 @@ pub fn planned_move(store: &Store, metadata: &TableMetadata, manner: &Manner) ->
     Ok((scan, plan))
 }
 
-/// Takes a step of the move; of the manner's options only the bound of bytes is asked.
+/// Takes a planned step on a table as it was loaded; `manner` says with how much, and `told` hears of each group that is
+/// rewritten.
 ///
 /// # Errors
-/// As [`step`].
-pub fn move_step(
-    store: &Store,
-    (ident, metadata): (&TableIdent, &TableMetadata),
-    manner: &Manner,
-    commit: &dyn Fn(Replacement) -> Result<Replaced>,
-    told: &(dyn Fn(&Plan, usize) + Sync),
-) -> Result<Stepped> {
-    let planned = planned_move(store, metadata, manner)?;
-    carry_out(store, (ident, metadata), planned, manner, commit, told)
-}
-
-/// Carries a plan of the table out; `manner` says with how much.
-///
-/// # Errors
-/// As [`step`].
-pub fn carry_out(
+/// Storage errors and those of the commit: nothing is changed then, and of what was written nothing is left, unless the
+/// kind is `Unknown`.
+pub fn step(
     store: &Store,
     (ident, metadata): (&TableIdent, &TableMetadata),
     (scan, plan): (Scan, Plan),
@@ -139,19 +111,7 @@ pub fn carry_out(
     let Some(snapshot) = scan.snapshot.as_ref().filter(|_| !parts.is_empty()) else {
         return Ok(Stepped { plan, done, snapshot_id: None });
     };
-    let Replaced { snapshot_id, dropped } = commit(Replacement {
-        ident: ident.clone(),
-        expect_uuid: metadata.uuid(),
-        schema_id: metadata.current_schema_id(),
-        base: snapshot.snapshot_id(),
-        sequence_number: snapshot.sequence_number(),
-        manifests: scan.files.iter().map(|file| file.manifest.to_string()).collect(),
-        deletes: scan.deletes.iter().map(delete_id).collect(),
-        parts,
-        spent: spent(metadata, &scan),
-        summary: Vec::new(),
-        removes_rows: false,
-    })?;
+    let Replaced { snapshot_id, dropped } = commit(replacement((ident, metadata), (&scan, snapshot), parts))?;
     for (part, why) in dropped {
         done[numbers[part]] = Done::Left(why);
     }
@@ -167,7 +127,28 @@ fn replaced(rewritten: &Rewritten) -> Done {
     Done::Replaced { after, deleted: rewritten.deleted, copied: rewritten.copied }
 }
 
-pub(super) fn delete_id(delete: &PlannedFile) -> DeleteId {
+/// The commit that puts `parts` in the place of what a scan of a snapshot found.
+pub(super) fn replacement(
+    (ident, metadata): (&TableIdent, &TableMetadata),
+    (scan, snapshot): (&Scan, &Snapshot),
+    parts: Vec<Part>,
+) -> Replacement {
+    Replacement {
+        ident: ident.clone(),
+        expect_uuid: metadata.uuid(),
+        schema_id: metadata.current_schema_id(),
+        base: snapshot.snapshot_id(),
+        sequence_number: snapshot.sequence_number(),
+        manifests: scan.files.iter().map(|file| file.manifest.to_string()).collect(),
+        deletes: scan.deletes.iter().map(delete_id).collect(),
+        parts,
+        spent: spent(metadata, scan),
+        summary: Vec::new(),
+        removes_rows: false,
+    }
+}
+
+fn delete_id(delete: &PlannedFile) -> DeleteId {
     let (location, offset) = id_of(&delete.file);
     DeleteId { location, offset }
 }
@@ -183,7 +164,7 @@ pub(super) fn part(plan: &Plan, group: &Group, rewritten: Rewritten) -> Part {
 }
 
 /// Every delete with all that it applies to.
-pub(super) fn spent(metadata: &TableMetadata, scan: &Scan) -> Vec<Spent> {
+fn spent(metadata: &TableMetadata, scan: &Scan) -> Vec<Spent> {
     let applying = Applying::of(metadata, &scan.deletes);
     let spent = |delete| Spent { delete: delete_id(delete), targets: Vec::new() };
     let mut all: Vec<Spent> = scan.deletes.iter().map(spent).collect();

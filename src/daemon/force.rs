@@ -13,7 +13,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use laked_catalog::{Origin, Table, Watch};
 use serde::Serialize;
 
-use super::tables::text;
 use crate::contract::{self, Contract, Stamp};
 use crate::telemetry;
 
@@ -56,7 +55,7 @@ impl InForce {
     /// Of a table as it is now; `given` is the folder's contract.
     pub fn of(table: &Table, given: Arc<Contract>) -> InForce {
         let carried = contract::carried(&table.ident, &table.metadata).unwrap_or_else(|error| {
-            tracing::error!(table = %text(&table.ident), %error, "the folder's contract is in force instead");
+            tracing::error!(table = %table.ident, %error, "the folder's contract is in force instead");
             None
         });
         let contract = carried.map_or_else(|| given.clone(), Arc::new);
@@ -97,7 +96,7 @@ impl InForce {
 
     /// The table is this now: puts the contract in force that it carries, if that is a later one.
     fn follow(&self, table: &Table) {
-        let Some(stamp) = Stamp::of(&text(&table.ident), table.metadata.properties()) else { return };
+        let Some(stamp) = Stamp::of(&table.ident.to_string(), table.metadata.properties()) else { return };
         if stamp.text.is_none() || stamp.version <= self.contract().version {
             return;
         }
@@ -113,7 +112,7 @@ impl InForce {
                 state.contract = Arc::new(contract);
             }
             Err(error) if state.unfit.as_deref() != Some(stamp.hash.as_str()) => {
-                tracing::error!(table = %text(&table.ident), %error, "the contract in force stays");
+                tracing::error!(table = %table.ident, %error, "the contract in force stays");
                 state.unfit = Some(stamp.hash);
             }
             _ => {}
@@ -138,7 +137,7 @@ impl Force {
 
     /// A table is this now, whoever changed it.
     pub fn follow(&self, table: &Table) {
-        if let Some(in_force) = self.of(&text(&table.ident)) {
+        if let Some(in_force) = self.of(&table.ident.to_string()) {
             in_force.follow(table);
         }
     }

@@ -6,7 +6,6 @@ use laked_catalog::store::Store;
 use laked_catalog::{Guard, Origin, Proposal};
 
 use super::force::Force;
-use super::tables::text;
 use crate::commit::guard_marks;
 use crate::contract::{Judgement, judge_successor};
 use crate::error::Result;
@@ -28,12 +27,12 @@ impl Guard for Rules {
         }
         guard_marks(proposal.before, proposal.after)?;
         guard_overwrites(&self.store, proposal.before, proposal.after)?;
-        let known = self.force.of(&text(proposal.ident)).map(|in_force| in_force.contract());
+        let known = self.force.of(&proposal.ident.to_string()).map(|in_force| in_force.contract());
         match judge_successor(proposal.ident, known.as_deref(), proposal.before, proposal.after) {
             Judgement::Pass => Ok(()),
             Judgement::Refuse(error) => Err(error),
             Judgement::Warn(warning) => {
-                tracing::warn!(table = %text(proposal.ident), warning, "a commit breaks the contract");
+                tracing::warn!(table = %proposal.ident, warning, "a commit breaks the contract");
                 Ok(())
             }
         }

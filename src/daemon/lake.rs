@@ -15,7 +15,7 @@ use laked_catalog::store::{DiskLock, Store, location_of};
 use laked_catalog::system::System;
 use laked_catalog::{Catalog, Database, State};
 
-use super::compaction::{Manner, Stepped, step};
+use super::compaction::{Manner, Stepped, planned, step};
 use super::contracts::Contracts;
 use super::doors::TableDoors;
 use super::force::{Force, InForce};
@@ -319,7 +319,9 @@ impl Lake {
     pub fn compact(&self, ident: &TableIdent, manner: &Manner) -> Result<Stepped> {
         let table = self.catalog.load(ident)?;
         let commit = |replacement| self.committer.replace(replacement);
-        step(self.catalog.store(), (ident, &table.metadata), manner, &commit, &|_, _| {})
+        let store = self.catalog.store();
+        let planned = planned(store, &table.metadata, manner)?;
+        step(store, (ident, &table.metadata), planned, manner, &commit, &|_, _| {})
     }
 
     /// A table's doors, by `ns.table`.

@@ -264,7 +264,7 @@ impl Pending {
             Outcome::Rewrite(error) => return Err(error),
         }
         let (lane, mark) = (self.lane.to_string(), self.next.to_string());
-        let table = super::tables::text(&self.stages.ident);
+        let table = self.stages.ident.to_string();
         self.codes.iter().for_each(|(code, count)| telemetry::rejected(&table, code, *count));
         telemetry::committed(&table, &lane, &mark, clock.now_ms(), &done);
         Ok((self.next, done))

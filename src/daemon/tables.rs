@@ -12,11 +12,6 @@ use crate::ingest::quarantine;
 use crate::maintain::policy;
 use crate::maintain::retention::LADDER;
 
-/// `ns.table`; a nested namespace has dots of its own.
-pub fn text(ident: &TableIdent) -> String {
-    format!("{}.{}", ident.namespace().join("."), ident.name())
-}
-
 /// The table of a contract, made if it is missing.
 pub fn ensure(catalog: &Catalog, contract: &Contract) -> Result<Arc<Table>> {
     let create = || CreateTable {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use iceberg::TableIdent;
 use laked::commit::replace::{Current, Tables, replace};
-use laked::daemon::compaction::{Stepped, step};
+use laked::daemon::compaction::{Stepped, planned, step};
 use laked::error::{Error, Kind, Result};
 use laked_catalog::{Change, Outcome};
 
@@ -57,7 +57,8 @@ impl Tables for Busy<'_> {
 fn compacted(busy: &Busy<'_>) -> Result<Stepped> {
     let (lake, metadata) = (busy.lake, busy.lake.metadata(TABLE));
     let commit = |replacement| replace(busy, &lake.store, None, &|_| {}, replacement);
-    step(&lake.store, (&ident(TABLE), &metadata), &manner(2), &commit, &|_, _| {})
+    let planned = planned(&lake.store, &metadata, &manner(2))?;
+    step(&lake.store, (&ident(TABLE), &metadata), planned, &manner(2), &commit, &|_, _| {})
 }
 
 fn lake() -> Lake {

@@ -15,7 +15,7 @@ use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
 use laked::budget::Budget;
 use laked::commit::{Append, Committer, NewFile, Outcome};
 use laked::contract::Contract;
-use laked::daemon::compaction::{Manner, Stepped, move_step, step};
+use laked::daemon::compaction::{Manner, Stepped, planned, planned_move, step};
 use laked::daemon::erasing::erased;
 use laked::maintain::erase::{Certificate, Request};
 use laked::read::Source;
@@ -82,7 +82,8 @@ impl Lake {
             meanwhile();
             self.committer.replace(replacement)
         };
-        step(&self.store, (&ident(table), &metadata), manner, &commit, &|_, _| {}).expect("compacts")
+        let planned = planned(&self.store, &metadata, manner).expect("plans");
+        step(&self.store, (&ident(table), &metadata), planned, manner, &commit, &|_, _| {}).expect("compacts")
     }
 
     /// Takes one step of the table's move to its own spec; `meanwhile` happens before it is committed.
@@ -92,7 +93,8 @@ impl Lake {
             meanwhile();
             self.committer.replace(replacement)
         };
-        move_step(&self.store, (&ident(table), &metadata), manner, &commit, &|_, _| {}).expect("moves")
+        let planned = planned_move(&self.store, &metadata, manner).expect("plans");
+        step(&self.store, (&ident(table), &metadata), planned, manner, &commit, &|_, _| {}).expect("moves")
     }
 
     /// Erases from a table, its branches and tags too.

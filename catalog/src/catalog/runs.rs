@@ -56,7 +56,8 @@ impl RunState {
 pub struct Run {
     /// Its id.
     pub id: String,
-    /// The table, by the name it had.
+    /// The table, by the name it had; in JSON `ns.table`.
+    #[serde(with = "dotted")]
     pub table: TableIdent,
     /// What was done.
     pub task: String,
@@ -74,6 +75,19 @@ pub struct Run {
     pub sequence: i64,
     /// What came of it.
     pub report: Value,
+}
+
+/// A table's name with dots between its levels.
+mod dotted {
+    use super::{Deserialize, TableIdent};
+
+    pub fn serialize<S: serde::Serializer>(table: &TableIdent, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(table)
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<TableIdent, D::Error> {
+        TableIdent::from_strs(String::deserialize(from)?.split('.')).map_err(serde::de::Error::custom)
+    }
 }
 
 impl Run {

@@ -9,7 +9,6 @@ use super::Site;
 use super::record::Record;
 use crate::daemon::doors::TableDoors;
 use crate::daemon::progress::{LaneState, Progress};
-use crate::daemon::tables::text;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::inbox::is_ignored;
 
@@ -36,7 +35,7 @@ pub(super) fn drained(site: &Site<'_>, record: &mut Record) -> Result<()> {
 /// Tells of logs that nobody has opened.
 fn closed(site: &Site<'_>, record: &mut Record) -> Result<()> {
     let disk = &site.catalog.store().system().disk;
-    let spool = site.folder.join("spool").join(text(site.ident));
+    let spool = site.folder.join("spool").join(site.ident.to_string());
     let files: usize = ["push", "inbox"].iter().map(|door| waiting(disk.as_ref(), &spool.join(door))).sum();
     if files > 0 {
         let why = "not looked into, because the doors are not open here: an erase through laked, or with --schemas, commits \

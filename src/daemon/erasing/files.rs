@@ -7,7 +7,6 @@ use laked_catalog::store::Disk;
 use super::Site;
 use super::record::Record;
 use crate::contract::Contract;
-use crate::daemon::tables::text;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::decode::{self, Input};
 use crate::ingest::inbox::{Finished, finished, remove};
@@ -27,7 +26,7 @@ struct Told {
 /// Looks through the finished files, and removes those that hold such records.
 pub(super) fn removed(site: &Site<'_>, condition: &Condition, record: &mut Record) -> Result<()> {
     let system = site.catalog.store().system();
-    let files = finished(system.disk.as_ref(), &site.folder, &text(site.ident))?;
+    let files = finished(system.disk.as_ref(), &site.folder, &site.ident.to_string())?;
     let Some(contract) = &site.contract else {
         if !files.is_empty() {
             let why =

@@ -29,7 +29,6 @@ use self::record::Record;
 use self::tables::{Erasing, Place};
 use super::doors::TableDoors;
 use super::lake::Lake;
-use super::tables::text;
 use crate::commit::Committer;
 use crate::contract::Contract;
 use crate::error::{Error, Kind, Result};
@@ -59,7 +58,7 @@ impl Lake {
     /// those of reading and committing: what was done stays done, and asked for again it goes on.
     pub fn erase(&self, ident: &TableIdent, request: &Request) -> Result<Certificate> {
         let folder = std::path::absolute(&self.settings().lake)?;
-        let doors = self.table(&text(ident));
+        let doors = self.table(&ident.to_string());
         let contract = doors.as_ref().map(|doors| doors.in_force.contract());
         Site { catalog: self.catalog(), committer: Some(self.committer()), doors, folder, contract, ident, request }
             .run()

@@ -8,7 +8,6 @@ use laked_catalog::Table;
 use laked_catalog::store::Disk;
 
 use super::Site;
-use crate::daemon::tables::text;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::durable;
 use crate::maintain::erase::Certificate;
@@ -27,7 +26,7 @@ impl Record {
         let (disk, condition) = (system.disk.clone(), &site.request.condition);
         let folder = site.folder.join("erasures");
         let id = system.ids.uuid().to_string();
-        let fresh = Certificate::new(id, text(site.ident), &table.metadata, condition, system.clock.now_ms());
+        let fresh = Certificate::new(id, site.ident.to_string(), &table.metadata, condition, system.clock.now_ms());
         if site.request.dry_run {
             return Ok(Record { certificate: Certificate { dry_run: true, ..fresh }, disk, path: None });
         }

@@ -15,7 +15,7 @@ use super::Site;
 use super::record::Record;
 use crate::commit::Committer;
 use crate::commit::replace::{Clustered, ListedManifest, Made, Replaced, Replacement, listed};
-use crate::daemon::compaction::{delete_id, part, spent};
+use crate::daemon::compaction::{part, replacement};
 use crate::error::{Error, Kind, Result};
 use crate::maintain::compact::{Job, chosen, count_erased, rewrite};
 use crate::maintain::erase::{ERASE, ERASED_ROWS, Findings, Removed, Sought, Survey};
@@ -135,17 +135,9 @@ impl<'a> Erasing<'a> {
         let id = record.certificate.id.clone();
         let all: u64 = rows.iter().sum();
         let Replaced { snapshot_id, dropped } = committer.replace(Replacement {
-            ident: self.place.ident.clone(),
-            expect_uuid: metadata.uuid(),
-            schema_id: metadata.current_schema_id(),
-            base: snapshot.snapshot_id(),
-            sequence_number: snapshot.sequence_number(),
-            manifests: scan.files.iter().map(|file| file.manifest.to_string()).collect(),
-            deletes: scan.deletes.iter().map(delete_id).collect(),
-            parts,
-            spent: spent(metadata, scan),
             summary: vec![(ERASE.to_string(), id), (ERASED_ROWS.to_string(), all.to_string())],
             removes_rows: true,
+            ..replacement((&self.place.ident, metadata), (scan, snapshot), parts)
         })?;
         let Some(snapshot_id) = snapshot_id else { return Ok(()) };
         record.certificate.snapshots_made.push(snapshot_id);

@@ -7,7 +7,6 @@ use iceberg::{NamespaceIdent, TableIdent};
 use laked_catalog::{Catalog, Run, RunState};
 
 use super::is_due;
-use crate::daemon::tables::text;
 use crate::error::{Kind, Result};
 use crate::maintain::policy::{Defaults, Policy, Task};
 use crate::maintain::schedule::{Due, Facts, Next, Past, next};
@@ -148,14 +147,14 @@ impl Tables {
         let Some(known) = known else { return };
         let told = before.is_some_and(|(before, _)| before.policy.problems == known.policy.problems);
         for problem in known.policy.problems.iter().filter(|_| !told) {
-            tracing::warn!(table = %text(ident), problem, "a property of the table's upkeep is passed over");
+            tracing::warn!(table = %ident, problem, "a property of the table's upkeep is passed over");
         }
         if known.policy.is_idle() {
             return;
         }
         let expirable = known.facts.expirable.as_ref().and_then(|count| count.as_ref().ok().copied());
         let (commits, problems) = (known.facts.commits.len(), known.policy.problems.len());
-        telemetry::scheduled(&text(ident), commits, expirable.unwrap_or(0), problems);
+        telemetry::scheduled(&ident.to_string(), commits, expirable.unwrap_or(0), problems);
         let wake_ms = known.wake_ms(now_ms);
         self.known.insert(ident.clone(), (known, wake_ms));
     }

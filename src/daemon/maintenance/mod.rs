@@ -37,7 +37,6 @@ use self::run::Current;
 use self::tasks::{Attended, Errand};
 use self::wake::Wake;
 use super::lane::Stop;
-use super::tables::text;
 use crate::budget::Budget;
 use crate::commit::Committer;
 use crate::config::{Maintenance as Settings, Whose};
@@ -239,7 +238,7 @@ impl Maintenance {
         match self.known(ident) {
             Ok(known) => self.lock().put(ident, known, now_ms),
             Err(error) => {
-                tracing::warn!(table = %text(ident), %error, "a table's schedule cannot be told; it is tried again later");
+                tracing::warn!(table = %ident, %error, "a table's schedule cannot be told; it is tried again later");
                 self.lock().put_off(ident, now_ms);
             }
         }
@@ -255,7 +254,7 @@ impl Maintenance {
     }
 
     fn attend(&self, known: &Known, next: &Next) {
-        let (ident, task, name) = (&known.ident, next.task, text(&known.ident));
+        let (ident, task, name) = (&known.ident, next.task, known.ident.to_string());
         let Some(trigger) = known.policy.triggers.get(&task) else { return };
         let clock = &self.means.system.clock;
         let began_ms = clock.now_ms();

@@ -24,7 +24,6 @@ use serde_json::{Value, json};
 
 use super::Maintenance;
 use super::run::Current;
-use crate::daemon::tables::text;
 use crate::daemon::upkeep::{At, ident_at, problem};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::http::Problem;
@@ -58,24 +57,9 @@ pub fn router(maintenance: Arc<Maintenance>) -> Router {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RunView {
-    /// Its id.
-    pub id: String,
-    /// The table, by the name it had: `ns.table`.
-    pub table: String,
-    /// What was done.
-    pub task: String,
-    /// Whether it goes on, or how it ended.
-    pub state: RunState,
-    /// Why it was begun.
-    pub why: String,
-    /// When, in ms since 1970.
-    pub began_ms: i64,
-    /// When it ended.
-    pub ended_ms: Option<i64>,
-    /// When it is given up.
-    pub deadline_ms: i64,
-    /// What came of it.
-    pub report: Value,
+    /// What the ledger has of it.
+    #[serde(flatten)]
+    pub run: Run,
     /// How far it is, if it goes on in this daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Value>,
@@ -83,25 +67,14 @@ pub struct RunView {
 
 impl From<Run> for RunView {
     fn from(run: Run) -> Self {
-        RunView {
-            table: text(&run.table),
-            id: run.id,
-            task: run.task,
-            state: run.state,
-            why: run.why,
-            began_ms: run.began_ms,
-            ended_ms: run.ended_ms,
-            deadline_ms: run.deadline_ms,
-            report: run.report,
-            progress: None,
-        }
+        RunView { run, progress: None }
     }
 }
 
 impl RunView {
     /// The same with how far it is, if it is the one that goes on.
     fn within(mut self, current: Option<&Arc<Current>>) -> RunView {
-        let own = current.filter(|current| current.run.id == self.id && self.state == RunState::Running);
+        let own = current.filter(|current| current.run.id == self.run.id && self.run.state == RunState::Running);
         self.progress = own.and_then(|current| serde_json::to_value(current.progress()).ok());
         self
     }
@@ -172,7 +145,7 @@ async fn show(State(maintenance): State<Arc<Maintenance>>, who: Who, Path(run): 
 async fn schedule(State(maintenance): State<Arc<Maintenance>>, at: At) -> Response {
     answer(move || {
         let ident = ident_at(at)?;
-        let none = || Error::new(Kind::NotFound, format!("Table does not exist: {}", text(&ident)));
+        let none = || Error::new(Kind::NotFound, format!("Table does not exist: {ident}"));
         let known = maintenance.known(&ident)?.ok_or_else(none)?;
         let current = maintenance.current().filter(|current| current.run.table == ident);
         let triggers = known.policy.triggers.iter().map(|(task, trigger)| (*task, trigger.to_string())).collect();

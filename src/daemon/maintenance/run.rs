@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use super::Means;
 use crate::budget::Reservation;
-use crate::daemon::tables::text;
 use crate::error::{Error, Result};
 use crate::maintain::policy::Task;
 use crate::telemetry::maintenance as telemetry;
@@ -127,7 +126,7 @@ impl<'a> Running<'a> {
         if !means.catalog.begin_run(&run, began_ms.saturating_sub(kept_ms))? {
             return Ok(None);
         }
-        telemetry::run_began(&text(wanted.ident), wanted.task.name(), &run.id, wanted.why);
+        telemetry::run_began(&wanted.ident.to_string(), wanted.task.name(), &run.id, wanted.why);
         let deadline = began + Duration::from_millis(u64::try_from(wanted.deadline_ms).unwrap_or(0));
         let current = Current { run, cancelled: AtomicBool::new(false), progress: Mutex::default() };
         let current = Arc::new(current);
@@ -229,7 +228,7 @@ impl<'a> Running<'a> {
         let (clock, run) = (&self.means.system.clock, &self.current.run);
         let took = clock.monotonic().saturating_sub(self.began);
         let written = self.means.catalog.end_run(&run.id, state, &report);
-        telemetry::run_ended(&text(&run.table), self.task.name(), (&run.id, state.word()), took, clock.now_ms());
+        telemetry::run_ended(&run.table.to_string(), self.task.name(), (&run.id, state.word()), took, clock.now_ms());
         match (failed, written) {
             (Some(error), _) | (None, Err(error)) => Err(error),
             (None, Ok(())) => Ok(state),

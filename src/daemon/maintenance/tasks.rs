@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use super::Means;
 use super::run::{Ended, Running, Wanted};
 use crate::daemon::clustering::clusters;
-use crate::daemon::compaction::{Done, Manner, Stepped, carry_out};
-use crate::daemon::tables::text;
+use crate::daemon::compaction::{Done, Manner, Stepped, step};
 use crate::error::{Error, Kind, Result};
 use crate::maintain::compact::{self, Options, Order, Plan};
 use crate::maintain::policy::{Policy, Task};
@@ -132,12 +131,12 @@ impl Errand<'_> {
             let request = expire::Request::default();
             let report = expire::expire_with(&self.means.catalog, self.ident, &request, &mut reach)?;
             *read = (Some(self.ident.clone()), reach);
-            telemetry::expired(&text(self.ident), report.snapshots.len() as u64);
+            telemetry::expired(&self.ident.to_string(), report.snapshots.len() as u64);
             let sums = report
                 .files
                 .values()
                 .fold([0; 3], |sum: [u64; 3], figures| [sum[0] + figures.files, sum[1], sum[2] + figures.bytes]);
-            telemetry::rewritten(&text(self.ident), self.task.name(), sums, [0; 3]);
+            telemetry::rewritten(&self.ident.to_string(), self.task.name(), sums, [0; 3]);
             let (snapshots, due_ms) = (report.snapshots.len(), report.due_ms);
             let (files, unlinked) = (&report.files, &report.unlinked);
             Ok(json!({ "snapshots": snapshots, "kept": report.kept, "refs": report.refs, "files": files,
@@ -150,7 +149,7 @@ impl Errand<'_> {
         self.at_once(|| {
             let request = orphans::Request::default();
             let mut report = orphans::remove_orphans(&self.means.catalog, self.ident, &request, &in_flight)?;
-            telemetry::rewritten(&text(self.ident), self.task.name(), [report.files, 0, report.bytes], [0; 3]);
+            telemetry::rewritten(&self.ident.to_string(), self.task.name(), [report.files, 0, report.bytes], [0; 3]);
             report.named.truncate(NAMED);
             serde_json::to_value(&report).map_err(|error| Error::new(Kind::Internal, "a report").because(error))
         })
@@ -176,7 +175,7 @@ impl Errand<'_> {
                     Err(error) if error.kind() == Kind::Conflict && tried < TRIES => {}
                     ended => {
                         let snapshot = ended?;
-                        telemetry::rewritten(&text(self.ident), self.task.name(), [replaced, 0, 0], [made, 0, 0]);
+                        telemetry::rewritten(&self.ident.to_string(), self.task.name(), [replaced, 0, 0], [made, 0, 0]);
                         return Ok(json!({ "replaced": replaced, "made": made, "snapshot": snapshot }));
                     }
                 }
@@ -212,7 +211,7 @@ impl Errand<'_> {
         let (min_inputs, hot_files) = (self.policy.min_inputs, self.policy.hot_files);
         let cooled_ms = system.clock.now_ms().saturating_sub(cool_ms);
         let waiting = choose(metadata, &mut scan, &Ripeness { min_inputs, hot_files, cooled_ms });
-        telemetry::files_seen(&text(self.ident), scan.files.len(), waiting);
+        telemetry::files_seen(&self.ident.to_string(), scan.files.len(), waiting);
         let options =
             Options { least_inputs: min_inputs, max_bytes: Some(settings.step.bytes()), order: Order::OfTable };
         let plan = compact::plan(metadata, &scan, &options)?;
@@ -234,7 +233,7 @@ impl Errand<'_> {
             let began = self.means.system.clock.monotonic();
             let stepped = self.step(running, &table, (scan, plan))?;
             let committed = stepped.snapshot_id.is_some();
-            report.add(&stepped, &text(self.ident));
+            report.add(&stepped, &self.ident.to_string());
             running.current().note(|progress| progress.steps += u64::from(committed));
             running.rest(bytes, began)?;
             if !(goes_on && committed) {
@@ -261,7 +260,7 @@ impl Errand<'_> {
             running.current().note(|progress| progress.rewritten = done);
         };
         let commit = |replacement| committer.replace(replacement);
-        Ok(carry_out(catalog.store(), (self.ident, &table.metadata), planned, &manner, &commit, &told)?)
+        Ok(step(catalog.store(), (self.ident, &table.metadata), planned, &manner, &commit, &told)?)
     }
 }
 

@@ -10,7 +10,7 @@ use iceberg::TableIdent;
 use iceberg::spec::Transform;
 use laked::config::{Age, Inbox, Settings};
 use laked::daemon::clustering::clusters;
-use laked::daemon::compaction::{Manner, move_step};
+use laked::daemon::compaction::{Manner, planned_move, step};
 use laked::daemon::{Lake, Lane};
 use laked::flow::{Door, Format, Mark, Packing};
 use laked::ingest::decode::{self, Input, Options};
@@ -191,8 +191,9 @@ impl World {
             let table = lake.catalog().load(&ident)?;
             let replace = |replacement| lake.committer().replace(replacement);
             let store = lake.catalog().store();
-            let step = move_step(store, (&ident, &table.metadata), &manner, &replace, &|_, _| {})?;
-            if step.snapshot_id.is_none() {
+            let planned = planned_move(store, &table.metadata, &manner)?;
+            let stepped = step(store, (&ident, &table.metadata), planned, &manner, &replace, &|_, _| {})?;
+            if stepped.snapshot_id.is_none() {
                 return Ok(());
             }
         }

@@ -12,6 +12,9 @@ use crate::system::System;
 /// Cases after which the catalog is begun anew: what a case changed should not shield it from later ones for ever.
 const ERA: u64 = 400;
 
+/// Cases, unless `FUZZ_CASES` says otherwise.
+const CASES: u64 = 20_000;
+
 /// SplitMix64.
 struct Random(u64);
 
@@ -340,8 +343,14 @@ async fn run(first: u64, cases: u64) -> (u64, u64) {
 
 #[tokio::test]
 async fn no_body_makes_a_500() {
-    let (done, refused) = run(0, 20_000).await;
-    assert!(done > 2_000 && refused > 5_000, "{done} done, {refused} refused: the cases are too tame, or too wild");
+    let number = |name: &str, or: u64| std::env::var(name).map_or(or, |text| text.parse().expect("a number"));
+    let (first, cases) = (number("FUZZ_FIRST", 0), number("FUZZ_CASES", CASES));
+    let (done, refused) = run(first, cases).await;
+    println!("{cases} cases from {first} on: {done} done, {refused} refused, no 500");
+    if cases >= CASES {
+        let mixed = done > cases / 10 && refused > cases / 4;
+        assert!(mixed, "{done} done, {refused} refused: the cases are too tame, or too wild");
+    }
 }
 
 /// The paths of all numbers in a value.
@@ -403,14 +412,4 @@ async fn no_metadata_file_makes_a_500() {
             }
         }
     }
-}
-
-/// `make fuzz`: FUZZ_CASES cases from FUZZ_FIRST on.
-#[tokio::test]
-#[ignore = "a million cases take minutes"]
-async fn no_body_makes_a_500_at_length() {
-    let number = |name: &str, or: u64| std::env::var(name).map_or(or, |text| text.parse().expect("a number"));
-    let (first, cases) = (number("FUZZ_FIRST", 20_000), number("FUZZ_CASES", 1_000_000));
-    let (done, refused) = run(first, cases).await;
-    println!("{cases} cases from {first} on: {done} done, {refused} refused, no 500");
 }
