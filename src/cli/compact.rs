@@ -23,6 +23,7 @@ use crate::commit::replace::{Clustered, Current, Replaced, Replacement, Tables, 
 use crate::config::Size;
 use crate::daemon::compaction::{Done, Manner, Stepped, planned, step};
 use crate::error::{Error, Kind, Result};
+use crate::history::all_is_published;
 use crate::maintain::compact::{Group, Options, Order, Plan};
 use crate::read::source::ident_of;
 use crate::read::{Predicate, Source, SourceTable, parse_where};
@@ -130,6 +131,7 @@ impl Compact {
         let ident = ident_of(&self.table)?;
         let mut report = Report::new(self.table.clone(), self.dry_run);
         let table = source.table(&ident)?;
+        all_is_published(&table.metadata, &table.refs)?;
         let manner = self.manner(&table)?;
         let first = planned(&Store::read_only(System::real()), &table.metadata, &manner)?;
         if self.dry_run || first.1.groups.is_empty() {

@@ -36,14 +36,12 @@ impl EvolvePartition {
             let terms = items.iter().map(|item| term(item, schema)).collect::<Result<Vec<Term>>>()?;
             let plan = evolve_partition(&table.metadata, &terms)?;
             // Before the spec changes, so that what cannot be done afterwards is refused with it.
-            let moves = self.moving.planned(&plan.edit.applied(&table.metadata)?)?;
-            Ok((plan, kept(table), moves))
+            let after = plan.edit.applied(&table.metadata)?;
+            self.moving.check(&after, &table.refs)?;
+            Ok((plan, kept(table), after))
         };
-        let (plan, kept, moves) = self.target.change(source, plan, |(plan, ..)| &plan.edit)?;
-        let moved = match moves {
-            None => None,
-            Some(moves) => Some(self.moving.run(source, &self.target, &moves)?),
-        };
+        let (plan, kept, after) = self.target.change(source, plan, |(plan, ..)| &plan.edit)?;
+        let moved = self.moving.run(source, &self.target, &after)?;
         print(&plan, kept, moved.as_ref(), self.target.dry_run, form)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use iceberg::spec::{NestedFieldRef, PartitionSpec, PrimitiveType, TableMetadata, Transform};
+use laked_catalog::Refs;
 use laked_catalog::store::Store;
 use laked_catalog::system::System;
 
@@ -16,7 +17,8 @@ use super::compact::{Report, Work, progress, steps};
 use crate::config::Size;
 use crate::daemon::compaction::{Manner, planned_move, step};
 use crate::error::{Error, Kind, Result};
-use crate::maintain::compact::{Options, Order, Plan};
+use crate::history::all_is_published;
+use crate::maintain::compact::{Options, Order, movable};
 use crate::read::{Predicate, Source, SourceTable, parse_where};
 
 /// What is moved, and how.
@@ -40,28 +42,38 @@ pub(super) struct Moving {
 }
 
 impl Moving {
-    /// What is to be moved of a table as it is once its spec has changed; nothing if none is asked for.
-    ///
-    /// # Errors
-    /// `Invalid` for the condition or the date, with what is possible; storage errors.
-    pub fn planned(&self, metadata: &TableMetadata) -> Result<Option<Plan>> {
-        if self.rewrite_before.is_none() && self.condition.is_none() {
-            return Ok(None);
-        }
-        let manner = self.manner(metadata, None)?;
-        Ok(Some(planned_move(&Store::read_only(System::real()), metadata, &manner)?.1))
+    fn is_asked(&self) -> bool {
+        self.rewrite_before.is_some() || self.condition.is_some()
     }
 
-    /// Moves it, step by step.
+    /// Refuses what cannot be moved of a table, as it is once its spec has changed.
+    ///
+    /// # Errors
+    /// `Invalid` for the condition or the date, with what is possible; while records wait to be published.
+    pub fn check(&self, metadata: &TableMetadata, refs: &Refs) -> Result<()> {
+        if !self.is_asked() {
+            return Ok(());
+        }
+        all_is_published(metadata, refs)?;
+        movable(metadata)?;
+        self.manner(metadata, None).map(drop)
+    }
+
+    /// Moves what is asked for, step by step; nothing if nothing is. `after` is the table as it is once its spec has changed,
+    /// which in a dry run it never does.
     ///
     /// # Errors
     /// Those of the commits. What was committed before stays.
-    pub fn run(&self, source: &Source, target: &Target, plan: &Plan) -> Result<Report> {
+    pub fn run(&self, source: &Source, target: &Target, after: &TableMetadata) -> Result<Option<Report>> {
+        if !self.is_asked() {
+            return Ok(None);
+        }
         let ident = target.ident()?;
         let mut report = Report::new(ident.to_string(), target.dry_run);
-        if target.dry_run || plan.groups.is_empty() {
-            report.planned(plan);
-            return Ok(report);
+        if target.dry_run {
+            let manner = self.manner(after, None)?;
+            report.planned(&planned_move(&Store::read_only(System::real()), after, &manner)?.1);
+            return Ok(Some(report));
         }
         let work = Work::open(source, &source.table(&ident)?)?;
         let commit = |replacement| work.replace(replacement);
@@ -72,7 +84,7 @@ impl Moving {
         };
         let ended = steps(source, &ident, &mut report, &take);
         work.close();
-        ended.map(|()| report)
+        ended.map(|()| Some(report))
     }
 
     fn manner(&self, metadata: &TableMetadata, max_bytes: Option<u64>) -> Result<Manner> {
@@ -103,7 +115,7 @@ fn time_column(metadata: &TableMetadata) -> Result<String> {
     let any = || times(metadata).map(|field| field.id).collect();
     let found = [cuts(metadata.default_partition_spec()), older(), any()].into_iter().find(|found| !found.is_empty());
     let fields: Vec<_> =
-        found.into_iter().flatten().filter_map(|id| metadata.current_schema().field_by_id(id)).collect();
+        found.into_iter().flatten().filter_map(|id| metadata.current_schema().as_struct().field_by_id(id)).collect();
     match fields[..] {
         [only] => Ok(only.name.clone()),
         _ => {

@@ -9,6 +9,7 @@ use super::compact::Work;
 use super::{Output, output};
 use crate::daemon::clustering::clusters;
 use crate::error::{Kind, Result};
+use crate::history::all_is_published;
 use crate::maintain::manifests::Clustering;
 use crate::read::Source;
 use crate::read::source::ident_of;
@@ -52,6 +53,7 @@ impl RewriteManifests {
         let mut report = Report::default();
         for tried in 1.. {
             let table = source.table(&ident)?;
+            all_is_published(&table.metadata, &table.refs)?;
             let clusters = clusters(&reader, (&ident, &table.metadata))?;
             report = self.report(clusters.before, &clusters.plan);
             if self.dry_run || clusters.plan.made.is_empty() {

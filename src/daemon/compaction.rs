@@ -59,13 +59,11 @@ pub struct Stepped {
 /// `Corrupt` if a manifest cannot be read; `Invalid` for a property; storage errors.
 pub fn planned(store: &Store, metadata: &TableMetadata, manner: &Manner) -> Result<(Scan, Plan)> {
     let scan = plan::plan(store, metadata, metadata.current_snapshot(), &manner.predicate, true)?;
-    let plan = match &manner.options.order {
-        Order::ZOrder(columns) => {
-            let placed = compact::placed(store, &scan, columns)?;
-            compact::along(metadata, &scan, &manner.options, &placed)?
-        }
-        Order::OfTable | Order::AsTheyAre => compact::plan(metadata, &scan, &manner.options)?,
+    let placed = match &manner.options.order {
+        Order::ZOrder(columns) => Some(compact::placed(store, &scan, columns)?),
+        Order::OfTable | Order::AsTheyAre => None,
     };
+    let plan = compact::plan(metadata, &scan, &manner.options, placed.as_ref())?;
     Ok((scan, plan))
 }
 

@@ -11,7 +11,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::row::{RowConverter, SortField};
 use iceberg::spec::Transform;
@@ -63,15 +64,17 @@ impl Sampler {
     /// `Internal` if the columns are of other types.
     pub fn take(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let rows = columns.first().map_or(0, |column| column.len()) as u64;
-        let taken: Vec<u64> = (self.skip..rows).step_by(self.every as usize).collect();
-        self.skip = match taken.last() {
+        let taken = UInt64Array::from_iter_values((self.skip..rows).step_by(self.every as usize));
+        self.skip = match taken.values().last() {
             Some(last) => last + self.every - rows,
             None => self.skip - rows,
         };
+        if taken.is_empty() {
+            return Ok(());
+        }
         for ((converter, column), values) in self.converters.iter().zip(columns).zip(&mut self.values) {
-            let found = encoded(converter, column)?;
-            for &row in &taken {
-                let value: Box<[u8]> = found.row(row as usize).as_ref().into();
+            for row in &encoded(converter, &take(column, &taken, None).map_err(|error| unranked(error.to_string()))?)? {
+                let value: Box<[u8]> = row.as_ref().into();
                 self.bytes += value.len() + size_of::<Box<[u8]>>();
                 values.push(value);
             }
@@ -108,9 +111,12 @@ impl Sampler {
 }
 
 fn encoded(converter: &RowConverter, column: &ArrayRef) -> Result<arrow::row::Rows> {
-    let failed = |error: String| Error::new(Kind::Internal, "a column cannot be ranked").because(error);
-    let column = plain(column).map_err(failed)?;
-    converter.convert_columns(&[column]).map_err(|error| failed(error.to_string()))
+    let column = plain(column).map_err(unranked)?;
+    converter.convert_columns(&[column]).map_err(|error| unranked(error.to_string()))
+}
+
+fn unranked(error: String) -> Error {
+    Error::new(Kind::Internal, "a column cannot be ranked").because(error)
 }
 
 /// Each distinct value of a sorted sample, with the rank of values from it on: the share of the sample below it.

@@ -78,7 +78,7 @@ pub fn rows(part: &str, rows: &[(i64, i64)]) -> RecordBatch {
 }
 
 /// Rows whose numbers are their ids.
-fn numbered(part: &str, range: std::ops::Range<i64>) -> RecordBatch {
+pub fn numbered(part: &str, range: std::ops::Range<i64>) -> RecordBatch {
     rows(part, &range.map(|n| (n, n)).collect::<Vec<_>>())
 }
 
@@ -97,7 +97,7 @@ fn total(stepped: &Stepped) -> [u64; 5] {
 }
 
 /// A file's column of 64-bit numbers, as it is in the file.
-fn column(lake: &Lake, file: &PlannedFile, name: &str) -> Vec<i64> {
+pub fn column(lake: &Lake, file: &PlannedFile, name: &str) -> Vec<i64> {
     let bytes = lake.store.read(file.file.file_path()).expect("reads");
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("opens").build().expect("reads");
     let values = reader.flat_map(|batch| {
@@ -273,6 +273,24 @@ fn deletes_are_worked_in_and_go_with_their_files() {
     assert!(scan.deletes.is_empty(), "nothing is left for them to apply to");
     is_sound(&lake);
     is_done(&lake, &manner(2));
+}
+
+#[test]
+fn deletes_of_rows_that_a_file_does_not_have_take_no_row() {
+    for sorted in [false, true] {
+        let lake = Lake::new();
+        create(&lake, None, sorted, &[]);
+        lake.append(TABLE, vec![numbered("a", 0..3)]);
+        lake.append(TABLE, vec![numbered("a", 3..6)]);
+        let file = &lake.files(TABLE)[0];
+        lake.foreign(TABLE, vec![positions(&lake, "p.parquet", file, &[1, 3, 4, 5], true)]);
+        let before = lake.rows(ALL);
+        assert_eq!(before.len(), 5);
+        let stepped = lake.compact(TABLE, &manner(2));
+        assert_eq!((total(&stepped)[1], total(&stepped)[3]), (5, 1));
+        assert_eq!(lake.rows(ALL), before);
+        is_sound(&lake);
+    }
 }
 
 #[test]

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 use std::sync::mpsc;
 
 use serde_json::json;
 
 use super::{BODY, Lake, TABLE, await_body, produce};
-use crate::kit::daemon::binary;
 
 fn files(lake: &Lake) -> usize {
     lake.json(&["files", TABLE]).as_array().expect("files").len()
@@ -85,12 +83,7 @@ fn killed_at_any_call_a_compaction_leaves_the_table_before_or_after_and_no_file_
     let (mut deaths, mut began) = (0, 0);
     for calls in ["rename,renameat2", "fsync,fdatasync", "unlink,unlinkat", "pwrite64"] {
         for nth in 1..60 {
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-            strace.args(["-e", &format!("inject={calls}:signal=KILL:when={nth}")]);
-            strace.arg(binary("lakectl")).arg("--lake").arg(&place).args(["compact", TABLE]);
-            let output = strace.output().expect("strace runs: install it (apt-get install strace), as .ci/run does");
-            let died = !output.status.success();
+            let died = lake.dies_at(calls, nth, &["compact", TABLE]);
             deaths += usize::from(died);
             began += usize::from(files(&lake) == 2);
             if !died {

@@ -20,9 +20,11 @@ mod moving;
 mod orphans;
 mod publish;
 mod refs;
+mod row_ids;
 mod schedule;
 mod schema;
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc;
@@ -46,6 +48,18 @@ impl Lake {
         let mut lake = Lake { folder: Readings::new(), daemon: None };
         lake.start();
         lake
+    }
+
+    /// Runs `lakectl` in the lake, which nobody serves, and kills it at its `nth` such call: false if it ended well before.
+    fn dies_at(&self, calls: &str, nth: u64, words: &[&str]) -> bool {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+        strace.args(["-e", &format!("inject={calls}:signal=KILL:when={nth}")]);
+        strace.arg(binary("lakectl")).arg("--lake").arg(self.path()).args(words);
+        let output = strace.output().expect("strace runs: install it (apt-get install strace), as .ci/run does");
+        let died = output.status.signal() == Some(9);
+        assert!(died || output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        died
     }
 
     fn start(&mut self) {

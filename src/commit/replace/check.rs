@@ -160,7 +160,7 @@ impl Asked<'_> {
     /// Whether an equality delete of this spec applies to all partitions.
     fn is_everywhere(&self, spec_id: i32) -> bool {
         let spec = self.metadata.partition_spec_by_id(spec_id);
-        spec.is_none_or(|spec| spec.fields().iter().all(|field| field.transform == Transform::Void))
+        spec.is_some_and(|spec| spec.fields().iter().all(|field| field.transform == Transform::Void))
     }
 
     /// Whether rows leave the delete's partition.

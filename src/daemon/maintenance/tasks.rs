@@ -214,7 +214,7 @@ impl Errand<'_> {
         telemetry::files_seen(&self.ident.to_string(), scan.files.len(), waiting);
         let options =
             Options { least_inputs: min_inputs, max_bytes: Some(settings.step.bytes()), order: Order::OfTable };
-        let plan = compact::plan(metadata, &scan, &options)?;
+        let plan = compact::plan(metadata, &scan, &options, None)?;
         Ok((table, scan, plan))
     }
 

@@ -9,27 +9,29 @@ use std::sync::Arc;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{NestedFieldRef, Schema, TableMetadata};
 use laked_catalog::plan::{Plan as Scan, PlannedFile};
-use laked_catalog::store::Store;
+use laked_catalog::store::{Store, side_by_side};
 use parquet::file::metadata::ParquetMetaDataReader;
 
-use super::decode::{Decoder, Wanted};
+use super::decode::Decoder;
 use super::input::File;
 use super::plan::{Group, is_parquet};
 use crate::error::{Error, Kind, Result};
 use crate::write::{CURVE, Curve, Layout, Sampler, curve_name};
+
+/// Footers for which a thread is worth starting.
+const FOOTERS: usize = 16;
 
 /// Locations of those files, of those that a scan's condition leaves, that lie along the curve of these columns.
 ///
 /// # Errors
 /// `Corrupt` for a file that cannot be read; storage errors.
 pub fn placed(store: &Store, scan: &Scan, columns: &[i32]) -> Result<HashSet<String>> {
-    let mut placed = HashSet::new();
-    for file in scan.left().filter(|file| is_parquet(file)) {
-        if lies_along(store, file, &curve_name(columns))? {
-            placed.insert(file.file.file_path().to_string());
-        }
-    }
-    Ok(placed)
+    let files: Vec<&PlannedFile> = scan.left().filter(|file| is_parquet(file)).collect();
+    let curve = curve_name(columns);
+    let read = |(): &mut (), at: usize| {
+        Ok(lies_along(store, files[at], &curve)?.then(|| files[at].file.file_path().to_string()))
+    };
+    Ok(side_by_side(store, files.len(), FOOTERS, || (), read)?.into_iter().flatten().collect())
 }
 
 fn lies_along(store: &Store, file: &PlannedFile, curve: &str) -> Result<bool> {
@@ -61,13 +63,7 @@ pub(super) fn through(
     let types: Vec<_> = arrow.fields().iter().map(|field| field.data_type().clone()).collect();
     let mut sampler = Sampler::new(&types, group.rows(), memory)?;
     for input in &group.inputs {
-        let location = input.file.file.file_path();
-        let wanted = Wanted { exact: true, ..Wanted::of(&schema, &arrow) };
-        let wanted = match metadata.partition_spec_by_id(input.file.spec_id) {
-            Some(spec) => wanted.within(spec, input.file.file.partition()),
-            None => wanted,
-        };
-        let mut rows = Decoder::open(&File::open(store, location)?, location, &wanted, None, None)?;
+        let mut rows = Decoder::columns(store, metadata, &input.file, (&schema, &arrow))?;
         while let Some(batch) = rows.next()? {
             sampler.take(batch.columns())?;
         }

@@ -12,8 +12,9 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBat
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema as ArrowSchema, SchemaRef};
 use arrow::error::ArrowError;
-use iceberg::spec::{Literal, Schema, Transform};
+use iceberg::spec::{Literal, Schema, TableMetadata, Transform};
 use laked_catalog::plan::PlannedFile;
+use laked_catalog::store::Store;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -52,6 +53,11 @@ impl<'a> Wanted<'a> {
         let defaults = schema.as_struct().fields().iter();
         let defaults = defaults.filter_map(|field| Some((field.id, field.initial_default.clone()?)));
         Self { schema, arrow, constants: defaults.collect(), by_name: false, exact: false }
+    }
+
+    /// The same, in the very types of `arrow`.
+    pub fn exactly(schema: &'a Schema, arrow: &'a SchemaRef) -> Self {
+        Self { exact: true, ..Wanted::of(schema, arrow) }
     }
 
     /// With what a file's partition tells of its columns.
@@ -100,6 +106,22 @@ struct Column {
 }
 
 impl Decoder {
+    /// Opens some columns of a table's file, deleted rows too, in the very types of the Arrow schema.
+    pub fn columns(
+        store: &Store,
+        metadata: &TableMetadata,
+        file: &PlannedFile,
+        (schema, arrow): (&Schema, &SchemaRef),
+    ) -> Result<Self> {
+        let location = file.file.file_path();
+        let wanted = Wanted::exactly(schema, arrow);
+        let wanted = match metadata.partition_spec_by_id(file.spec_id) {
+            Some(spec) => wanted.within(spec, file.file.partition()),
+            None => wanted,
+        };
+        Self::open(&File::open(store, location)?, location, &wanted, None, None)
+    }
+
     /// Opens a file, or some of its row groups. `deleted` rows are left out; they count from the first row that is read.
     pub fn open(
         file: &File,

@@ -10,7 +10,8 @@
 //! reading the columns they compare, in as many passes as memory asks for. Where the table has no sort order, whole row
 //! groups are copied without decoding them (`copy`); else `decode` reads the rows by field id, leaves out the deleted
 //! ones, and gives them to a `write::Rewriter`, which appends them, or merges files that are in the table's order already
-//! and sorts others, all by the table's order or along a curve through several columns (`curve`). Rows of format 3 keep their ids and the sequence number of their last change: written down as columns.
+//! and sorts others, all by the table's order or along a curve through several columns (`curve`). Rows of format 3 keep their ids and
+//! the sequence number of their last change: written down as columns.
 
 mod copy;
 mod curve;
@@ -26,6 +27,6 @@ mod rewrite;
 
 pub use curve::placed;
 pub use deletes::{Applying, id_of};
-pub use matching::{Erased, chosen, matching};
-pub use plan::{Group, Input, LeftOut, Options, Order, Plan, along, moves, plan};
+pub use matching::{Erased, matching};
+pub use plan::{Group, Input, LeftOut, Options, Order, Plan, chosen, movable, moves, plan};
 pub use rewrite::{Job, Rewritten, count_erased, rewrite};

@@ -124,17 +124,25 @@ impl Group {
     }
 }
 
-/// Plans the compaction of those files of a whole scan that its condition leaves.
+/// Plans the compaction of those files of a whole scan that its condition leaves. Where rows go along a curve, every file
+/// that is not `placed` on it is taken.
 ///
 /// # Errors
 /// `Invalid` for a property that cannot be read; `Corrupt` for a file whose spec is gone.
-pub fn plan(metadata: &TableMetadata, scan: &Scan, options: &Options) -> Result<Plan> {
+pub fn plan(
+    metadata: &TableMetadata,
+    scan: &Scan,
+    options: &Options,
+    placed: Option<&HashSet<String>>,
+) -> Result<Plan> {
     let mut plan = Plan { deletes: scan.deletes.clone(), ..Plan::default() };
     let mut left = options.max_bytes.unwrap_or(u64::MAX);
-    let taken = |file: &PlannedFile, deletes: &[usize], layout: &Layout| {
-        takes(file, deletes, &scan.deletes, layout.target_file_size())
+    let is_stray = |file: &PlannedFile| placed.is_some_and(|placed| !placed.contains(file.file.file_path()));
+    let taken = |file: &PlannedFile, deletes: &[usize], layout: &Layout| match is_stray(file) {
+        true => is_parquet(file).then_some(true),
+        false => takes(file, deletes, &scan.deletes, layout.target_file_size()),
     };
-    for group in groups(metadata, scan, &options.order, &taken)? {
+    for group in groups(metadata, (scan.left(), &scan.deletes), &options.order, &taken)? {
         if is_worth_it(&group, options.least_inputs) {
             plan.take(group, &mut left, options);
         }
@@ -142,29 +150,27 @@ pub fn plan(metadata: &TableMetadata, scan: &Scan, options: &Options) -> Result<
     Ok(plan)
 }
 
-/// Plans the compaction along a curve, whose columns the options name: besides what [`plan`] takes, every file that is
-/// not `placed` on it.
+/// A plan that rewrites just the chosen files of a whole scan, in the table's order, with all their deletes applied.
 ///
 /// # Errors
 /// As [`plan`].
-pub fn along(metadata: &TableMetadata, scan: &Scan, options: &Options, placed: &HashSet<String>) -> Result<Plan> {
-    let mut plan = Plan { deletes: scan.deletes.clone(), ..Plan::default() };
-    let mut left = options.max_bytes.unwrap_or(u64::MAX);
-    let taken = |file: &PlannedFile, deletes: &[usize], layout: &Layout| match placed.contains(file.file.file_path()) {
-        true => takes(file, deletes, &scan.deletes, layout.target_file_size()),
-        false => is_parquet(file).then_some(true),
-    };
-    for group in groups(metadata, scan, &options.order, &taken)? {
-        if is_worth_it(&group, options.least_inputs) {
-            plan.take(group, &mut left, options);
-        }
-    }
-    Ok(plan)
+pub fn chosen(metadata: &TableMetadata, scan: &Scan, is_chosen: &dyn Fn(&PlannedFile) -> bool) -> Result<Plan> {
+    let taken = |file: &PlannedFile, _: &[usize], _: &Layout| is_chosen(file).then_some(true);
+    let groups = groups(metadata, (scan.files.iter(), &scan.deletes), &Order::OfTable, &taken)?;
+    Ok(Plan { groups, deletes: scan.deletes.clone(), ..Plan::default() })
 }
 
 /// Whether a file is of the one format that is written anew.
 pub(super) fn is_parquet(file: &PlannedFile) -> bool {
     file.file.file_format() == DataFileFormat::Parquet
+}
+
+/// Whether rows can be written by the table's spec.
+///
+/// # Errors
+/// `Invalid` if laked cannot.
+pub fn movable(metadata: &TableMetadata) -> Result<()> {
+    Layout::rewriting(metadata, metadata.default_partition_spec_id(), true)?.routing().map(drop)
 }
 
 /// Plans the move of those files of other specs, of those that a whole scan's condition leaves, to the table's spec.
@@ -174,11 +180,11 @@ pub(super) fn is_parquet(file: &PlannedFile) -> bool {
 pub fn moves(metadata: &TableMetadata, scan: &Scan, max_bytes: Option<u64>) -> Result<Plan> {
     let mut plan = Plan { deletes: scan.deletes.clone(), ..Plan::default() };
     let to_spec = metadata.default_partition_spec_id();
-    Layout::rewriting(metadata, to_spec, true)?.routing()?;
+    movable(metadata)?;
     let taken =
         |file: &PlannedFile, _: &[usize], _: &Layout| (file.spec_id != to_spec && is_parquet(file)).then_some(true);
     let mut left = max_bytes.unwrap_or(u64::MAX);
-    for mut group in groups(metadata, scan, &Order::OfTable, &taken)? {
+    for mut group in groups(metadata, (scan.left(), &scan.deletes), &Order::OfTable, &taken)? {
         group.to_spec = to_spec;
         let (all, started) = (group.inputs.len(), !plan.groups.is_empty());
         group.inputs.truncate(group.fitting(left).max(usize::from(!started)));
@@ -200,12 +206,17 @@ pub fn moves(metadata: &TableMetadata, scan: &Scan, max_bytes: Option<u64>) -> R
 /// Tells whether a file is taken, given the deletes that apply to it and its spec's layout; if so, whether even alone.
 type Taken<'a> = &'a dyn Fn(&PlannedFile, &[usize], &Layout) -> Option<bool>;
 
-/// All that could be taken, by spec and path.
-fn groups(metadata: &TableMetadata, scan: &Scan, order: &Order, taken: Taken<'_>) -> Result<Vec<Group>> {
-    let applying = Applying::of(metadata, &scan.deletes);
+/// What is taken of files, with a snapshot's deletes, by spec and path.
+fn groups<'a>(
+    metadata: &TableMetadata,
+    (files, deletes): (impl Iterator<Item = &'a PlannedFile>, &[PlannedFile]),
+    order: &Order,
+    taken: Taken<'_>,
+) -> Result<Vec<Group>> {
+    let applying = Applying::of(metadata, deletes);
     let mut layouts: BTreeMap<i32, Layout> = BTreeMap::new();
     let mut found: HashMap<(i32, &Struct), Group> = HashMap::new();
-    for file in scan.left() {
+    for file in files {
         let layout = match layouts.entry(file.spec_id) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(Layout::rewriting(metadata, file.spec_id, *order == Order::OfTable)?),

@@ -74,7 +74,7 @@ fn named(store: &Store, delete: &PlannedFile, tell: &mut dyn FnMut(&str, u64)) -
     let columns =
         [column(2_147_483_546, "file_path", PrimitiveType::String), column(2_147_483_545, "pos", PrimitiveType::Long)];
     let (schema, arrow) = form(columns)?;
-    let wanted = Wanted { by_name: true, exact: true, ..Wanted::of(&schema, &arrow) };
+    let wanted = Wanted { by_name: true, ..Wanted::exactly(&schema, &arrow) };
     let location = delete.file.file_path();
     let mut decoder = Decoder::open(&File::open(store, location)?, location, &wanted, None, None)?;
     while let Some(batch) = decoder.next()? {
@@ -142,7 +142,7 @@ impl Keys {
         let (mut held, mut bytes) = (Deleted::new(), 0);
         for delete in files {
             let location = delete.file.file_path();
-            let wanted = Wanted { exact: true, ..Wanted::of(&self.schema, &self.arrow) };
+            let wanted = Wanted::exactly(&self.schema, &self.arrow);
             let mut decoder = Decoder::open(&File::open(store, location)?, location, &wanted, None, None)?;
             while let Some(batch) = decoder.next()? {
                 for row in &self.rows(&batch, location)? {
@@ -175,12 +175,7 @@ impl Keys {
                 continue;
             }
             let location = file.file.file_path();
-            let wanted = Wanted { exact: true, ..Wanted::of(&self.schema, &self.arrow) };
-            let wanted = match metadata.partition_spec_by_id(file.spec_id) {
-                Some(spec) => wanted.within(spec, file.file.partition()),
-                None => wanted,
-            };
-            let mut decoder = Decoder::open(&File::open(store, location)?, location, &wanted, None, None)?;
+            let mut decoder = Decoder::columns(store, metadata, file, (&self.schema, &self.arrow))?;
             let mut first = 0;
             while let Some(batch) = decoder.next()? {
                 for (at, row) in self.rows(&batch, location)?.iter().enumerate() {

@@ -136,6 +136,8 @@ impl Job<'_> {
         let mut gone = positions::deleted(self.store, self.metadata, &self.plan.deletes, group, self.memory)?;
         let mut live = 0;
         for (input, gone) in group.inputs.iter().zip(&mut gone) {
+            // A delete may name rows that the file does not have: they are no row less.
+            gone.remove_range(input.file.file.record_count()..);
             if let Some(rows) = self.erased.and_then(|erased| erased.get(input.file.file.file_path())) {
                 let before = gone.len();
                 *gone |= rows;
@@ -151,7 +153,7 @@ impl Job<'_> {
             return Ok(Rewriter::new(layout, store, value, rows, memory));
         }
         let curve = curve::through(store, self.metadata, group, layout, memory / 4)?;
-        Ok(Rewriter::along((curve, &group.curve), layout, store, value, rows, memory))
+        Ok(Rewriter::along((curve, &group.curve), layout, store, value, rows, memory - memory / 4))
     }
 
     /// The group's rows under another spec: routed to its partitions and sorted there, spilled where memory ends.
