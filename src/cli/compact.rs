@@ -1,35 +1,25 @@
 //! `lakectl compact`.
 //!
-//! The files are read and written by this process, beside a daemon or in a lake that has none; the daemon's catalog, or the
-//! lake's own, takes the commit. Beside a daemon new files are staged in a folder of the table that begins with a dot: if
-//! this process is killed, what is left there, and what it had published and not committed, are orphans like any other.
+//! How a table's files are written anew is told in `rewriting`.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use iceberg::TableIdent;
 use iceberg::spec::Schema;
-use laked_catalog::store::{Disk, Store, path_of};
+use laked_catalog::store::Store;
 use laked_catalog::system::System;
-use laked_catalog::{Change, Outcome};
-use serde::Serialize;
 
-use super::change::Place;
+use super::rewriting::{Report, Work, progress, steps};
 use super::{Output, output};
-use crate::commit::replace::{Clustered, Current, Replaced, Replacement, Tables, cluster, replace};
 use crate::config::Size;
-use crate::daemon::compaction::{Done, Manner, Stepped, planned, step};
+use crate::daemon::compaction::{Manner, planned, step};
 use crate::error::{Error, Kind, Result};
 use crate::history::all_is_published;
-use crate::maintain::compact::{Group, Options, Order, Plan};
+use crate::maintain::compact::{Options, Order};
 use crate::read::source::ident_of;
 use crate::read::{Predicate, Source, SourceTable, parse_where};
 
-/// How often partitions are taken again that somebody else changed meanwhile.
-const ROUNDS: usize = 3;
 /// Columns of a curve, at most: of more each counts for little.
 const MOST_COLUMNS: usize = 4;
 
@@ -72,53 +62,6 @@ enum Ordering {
     Table,
     /// As they are; row groups are then copied where that is possible.
     None,
-}
-
-/// What was done, or would be.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) struct Report {
-    table: String,
-    dry_run: bool,
-    /// What was rewritten.
-    before: Amount,
-    /// What it became; nothing in a dry run.
-    after: Amount,
-    rows_deleted: u64,
-    rows_copied: u64,
-    deletes_applied: usize,
-    partitions: Vec<Partition>,
-    left_out: Vec<Left>,
-    /// One for each step.
-    snapshots: Vec<i64>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-struct Amount {
-    files: u64,
-    rows: u64,
-    bytes: u64,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Partition {
-    partition: String,
-    spec: i32,
-    files: usize,
-    rows: u64,
-    bytes: u64,
-    deletes: usize,
-    sorted: bool,
-    /// Field ids of the curve's columns.
-    z_order: Vec<i32>,
-}
-
-#[derive(Debug, Serialize)]
-struct Left {
-    partition: String,
-    files: usize,
-    why: String,
 }
 
 impl Compact {
@@ -192,243 +135,10 @@ fn curve(text: &str, schema: &Schema) -> Result<Vec<i32>> {
     }
 }
 
-/// Commits step after step; a step of its own where others were faster. `step` takes one on the table as it was loaded.
-pub(super) fn steps(
-    source: &Source,
-    ident: &TableIdent,
-    report: &mut Report,
-    step: &dyn Fn(&SourceTable) -> Result<Stepped>,
-) -> Result<()> {
-    for round in 1.. {
-        let stepped = step(&source.table(ident)?)?;
-        report.left_out.clear();
-        report.skipped(&stepped.plan);
-        let mut left = false;
-        for (group, done) in stepped.plan.groups.iter().zip(&stepped.done) {
-            left |= matches!(done, Done::Left(_));
-            report.done(group, done);
-        }
-        report.snapshots.extend(stepped.snapshot_id);
-        let goes_on = stepped.plan.goes_on && stepped.snapshot_id.is_some();
-        if !(goes_on || left && round < ROUNDS) {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Tells that a group is rewritten.
-pub(super) fn progress(planned: &Plan, number: usize) {
-    let group = &planned.groups[number];
-    let place = if group.path.is_empty() { "the table" } else { group.path.trim_end_matches('/') };
-    let (files, bytes) = (group.inputs.len(), output::bytes(group.bytes()));
-    eprintln!("{place}: {files} files, {bytes} ({} of {})", number + 1, planned.groups.len());
-}
-
-impl Report {
-    /// Of nothing yet.
-    pub fn new(table: String, dry_run: bool) -> Self {
-        Report { table, dry_run, ..Report::default() }
-    }
-
-    /// What a plan would do.
-    pub fn planned(&mut self, plan: &Plan) {
-        plan.groups.iter().for_each(|group| self.enter(group));
-        self.skipped(plan);
-    }
-
-    /// Whether nothing was, or would be, rewritten.
-    pub fn is_empty(&self) -> bool {
-        self.partitions.is_empty()
-    }
-
-    fn enter(&mut self, group: &Group) {
-        let (files, rows, bytes, deletes) = (group.inputs.len(), group.rows(), group.bytes(), group.deletes().len());
-        let before = &mut self.before;
-        (before.files, before.rows, before.bytes) =
-            (before.files + files as u64, before.rows + rows, before.bytes + bytes);
-        self.deletes_applied += deletes;
-        let (partition, spec, sorted) = (named(&group.path), group.spec_id, group.sorted);
-        let z_order = group.curve.clone();
-        self.partitions.push(Partition { partition, spec, files, rows, bytes, deletes, sorted, z_order });
-    }
-
-    fn done(&mut self, group: &Group, done: &Done) {
-        match done {
-            Done::Left(why) => self.left(group, why.clone()),
-            Done::Replaced { after: [files, rows, bytes], deleted, copied } => {
-                self.enter(group);
-                let after = &mut self.after;
-                (after.files, after.rows, after.bytes) = (after.files + files, after.rows + rows, after.bytes + bytes);
-                self.rows_deleted += deleted;
-                self.rows_copied += copied;
-            }
-        }
-    }
-
-    fn left(&mut self, group: &Group, why: String) {
-        self.left_out.push(Left { partition: named(&group.path), files: group.inputs.len(), why });
-    }
-
-    fn skipped(&mut self, planned: &Plan) {
-        for left in &planned.left_out {
-            self.left_out.push(Left { partition: named(&left.path), files: left.files, why: left.why.clone() });
-        }
-    }
-}
-
-fn named(path: &str) -> String {
-    path.trim_end_matches('/').to_string()
-}
-
 fn print(report: &Report, form: Output) -> Result<()> {
     match form {
         Output::Json => output::json(report),
         Output::Text if report.is_empty() => report.tell_partitions().and_then(|()| output::line("nothing to compact")),
         Output::Text => report.tell(),
-    }
-}
-
-impl Report {
-    /// Prints it for a person.
-    pub fn tell(&self) -> Result<()> {
-        self.tell_partitions()?;
-        let Amount { files, rows, bytes } = self.before;
-        let (files, rows, bytes) = (output::count(files), output::count(rows), output::bytes(bytes));
-        if self.dry_run {
-            return output::line(format!("{files} files, {rows} rows, {bytes} would be written anew"));
-        }
-        let after = self.after;
-        output::line(format!(
-            "{files} files, {rows} rows, {bytes} became {} files, {} rows, {}; deletes took {} rows out",
-            output::count(after.files),
-            output::count(after.rows),
-            output::bytes(after.bytes),
-            output::count(self.rows_deleted),
-        ))
-    }
-
-    fn tell_partitions(&self) -> Result<()> {
-        let row = |partition: &Partition| {
-            let order = match (partition.sorted, partition.z_order.is_empty()) {
-                (true, _) => "in order",
-                (false, false) => "along the curve",
-                (false, true) => "as they are",
-            };
-            let figures = [partition.files as u64, partition.rows].map(output::count);
-            let [files, rows] = figures;
-            let (name, bytes) = (partition.partition.clone(), output::bytes(partition.bytes));
-            vec![name, files, rows, bytes, output::count(partition.deletes as u64), order.to_string()]
-        };
-        let rows: Vec<Vec<String>> = self.partitions.iter().map(row).collect();
-        if !rows.is_empty() {
-            output::table(&["partition", "files", "rows", "bytes", "deletes", "rows go"], &rows)?;
-        }
-        for left in &self.left_out {
-            output::line(format!("left as it is: {} ({} files): {}", left.partition, left.files, left.why))?;
-        }
-        Ok(())
-    }
-}
-
-/// Where it is done.
-pub(super) enum Work<'a> {
-    /// Beside a daemon: a staging folder of its own within the table's.
-    Beside { source: &'a Source, store: Store, staging: PathBuf },
-    /// In a lake that no daemon has.
-    Within(Place<'a>, Store),
-}
-
-impl<'a> Work<'a> {
-    /// Opens it for a table.
-    ///
-    /// # Errors
-    /// `Invalid` if the table's files are elsewhere; those of the lake.
-    pub fn open(source: &'a Source, table: &SourceTable) -> Result<Work<'a>> {
-        match Place::open(source)? {
-            Place::Daemon(source) => {
-                let system = System::real();
-                let folder = path_of(table.metadata.location())?;
-                let elsewhere = |error| {
-                    let message = "the table's files are not on this machine: run lakectl where the lake is";
-                    Error::new(Kind::Invalid, message).with("folder", folder.display()).because(Error::from(error))
-                };
-                system.disk.stat(&folder).map_err(elsewhere)?;
-                let staging = folder.join(format!(".staging-{}", system.ids.uuid().simple()));
-                let store = Store::local(system, staging.clone())?;
-                Ok(Work::Beside { source, store, staging })
-            }
-            Place::Lake { catalog, store, committer, _lock } => {
-                let own = store.clone();
-                Ok(Work::Within(Place::Lake { catalog, store, committer, _lock }, own))
-            }
-        }
-    }
-
-    /// Where files are read, and staged.
-    pub fn store(&self) -> &Store {
-        match self {
-            Work::Beside { store, .. } | Work::Within(_, store) => store,
-        }
-    }
-
-    /// Commits a replacement.
-    ///
-    /// # Errors
-    /// Those of [`replace`].
-    pub fn replace(&self, replacement: Replacement) -> Result<Replaced> {
-        match self {
-            Work::Within(Place::Lake { committer, .. }, _) => committer.replace(replacement),
-            Work::Within(Place::Daemon(source), store) | Work::Beside { source, store, .. } => {
-                let clock = System::real().clock;
-                replace(&Remote { source }, store, None, &|time: Duration| clock.pause(time), replacement)
-            }
-        }
-    }
-
-    /// Replaces manifests.
-    ///
-    /// # Errors
-    /// Those of [`cluster`].
-    pub fn cluster(&self, clustered: Clustered) -> Result<i64> {
-        match self {
-            Work::Within(Place::Lake { committer, .. }, _) => committer.cluster(clustered),
-            Work::Within(Place::Daemon(source), store) | Work::Beside { source, store, .. } => {
-                let clock = System::real().clock;
-                cluster(&Remote { source }, store, None, &|time: Duration| clock.pause(time), clustered)
-            }
-        }
-    }
-
-    /// Removes the folder, as far as it is empty.
-    pub fn close(self) {
-        if let Work::Beside { store, staging, .. } = self {
-            let disk: &dyn Disk = store.disk().as_ref();
-            let _ = disk.remove_dir(&staging);
-        }
-    }
-}
-
-/// A daemon's tables.
-struct Remote<'a> {
-    source: &'a Source,
-}
-
-impl Tables for Remote<'_> {
-    fn current(&self, ident: &TableIdent) -> Result<Current> {
-        let table = self.source.table(ident)?;
-        Ok(Current { metadata: table.metadata, refs: table.refs })
-    }
-
-    fn change(&self, change: Change) -> Outcome {
-        match self.source.commit(&change.ident, &change.requirements, &change.updates) {
-            Ok(()) => Outcome::Committed(Vec::new()),
-            Err(error) => match error.kind() {
-                Kind::Conflict => Outcome::Conflict(error),
-                // Who does not answer may have taken it.
-                Kind::Unknown | Kind::Unavailable => Outcome::Unknown(error),
-                _ => Outcome::Refused(error),
-            },
-        }
     }
 }

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::change::Target;
-use super::compact::Report;
 use super::moving::Moving;
+use super::rewriting::Report;
 use super::{Output, output, table};
 use crate::contract::partition_term;
 use crate::error::{Error, Kind, Result};

@@ -28,6 +28,7 @@ mod quarantine;
 mod query;
 mod refs;
 mod rewrite_manifests;
+mod rewriting;
 pub mod sample;
 mod schema;
 mod table;

@@ -13,7 +13,7 @@ use laked_catalog::store::Store;
 use laked_catalog::system::System;
 
 use super::change::Target;
-use super::compact::{Report, Work, progress, steps};
+use super::rewriting::{Report, Work, progress, steps};
 use crate::config::Size;
 use crate::daemon::compaction::{Manner, planned_move, step};
 use crate::error::{Error, Kind, Result};

@@ -5,7 +5,7 @@ use laked_catalog::store::Store;
 use laked_catalog::system::System;
 use serde::Serialize;
 
-use super::compact::Work;
+use super::rewriting::Work;
 use super::{Output, output};
 use crate::daemon::clustering::clusters;
 use crate::error::{Kind, Result};
