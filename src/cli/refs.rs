@@ -1,5 +1,7 @@
 //! `lakectl rollback`, `set-current`, `branch` and `tag`.
 
+use std::cell::OnceCell;
+
 use clap::{Args, Subcommand};
 use iceberg::spec::{SnapshotReference, SnapshotRetention};
 use serde_json::json;
@@ -22,6 +24,9 @@ pub struct Rollback {
     /// A snapshot id, or a time: the last snapshot that is no younger.
     #[arg(long, value_name = "SNAPSHOT|TIME")]
     to: At,
+    /// Take out what waits in a branch to be published, too, where it came upon what is taken out.
+    #[arg(long)]
+    discard: bool,
 }
 
 impl Rollback {
@@ -35,8 +40,8 @@ impl Rollback {
             At::Time(time) => To::Time(time),
             At::Now => return Err(Error::new(Kind::Invalid, "say which snapshot or time to go back to")),
         };
-        let plan = |table: &SourceTable| rollback(&table.metadata, &table.refs, to);
-        print_move(&self.target.change(source, plan, |plan| &plan.edit)?, self.target.dry_run, form)
+        let plan = |table: &SourceTable| rollback(&table.metadata, &table.refs, to, self.discard);
+        moved(&self.target, source, form, plan)
     }
 }
 
@@ -47,6 +52,9 @@ pub struct SetCurrent {
     target: Target,
     /// The snapshot's id.
     snapshot: i64,
+    /// Take out what waits in a branch to be published, too, where it came upon what is taken out.
+    #[arg(long)]
+    discard: bool,
 }
 
 impl SetCurrent {
@@ -55,8 +63,39 @@ impl SetCurrent {
     /// # Errors
     /// `NotFound` for the snapshot; those of the commit.
     pub fn run(self, source: &Source, form: Output) -> Result<()> {
-        let plan = |table: &SourceTable| set_current(&table.metadata, &table.refs, self.snapshot);
-        print_move(&self.target.change(source, plan, |plan| &plan.edit)?, self.target.dry_run, form)
+        let plan = |table: &SourceTable| set_current(&table.metadata, &table.refs, self.snapshot, self.discard);
+        moved(&self.target, source, form, plan)
+    }
+}
+
+fn moved(
+    target: &Target,
+    source: &Source,
+    form: Output,
+    plan: impl Fn(&SourceTable) -> Result<RollbackPlan>,
+) -> Result<()> {
+    let discarded = Discarded::default();
+    let plan = |table: &SourceTable| {
+        let plan = plan(table)?;
+        discarded.stays(plan.branch.as_ref().filter(|branch| branch.waited > 0).map(|branch| branch.from))?;
+        Ok(plan)
+    };
+    print_move(&target.change(source, plan, |plan| &plan.edit)?, target.dry_run, form)
+}
+
+/// The tip of what is discarded. A plan that is made anew because somebody was faster may not discard what he added:
+/// nobody has said that of it.
+#[derive(Default)]
+struct Discarded(OnceCell<Option<i64>>);
+
+impl Discarded {
+    fn stays(&self, tip: Option<i64>) -> Result<()> {
+        if *self.0.get_or_init(|| tip) == tip {
+            return Ok(());
+        }
+        let why =
+            "the branch has moved meanwhile, and what came into it was not meant: nothing is discarded; look again";
+        Err(Error::new(Kind::Conflict, why))
     }
 }
 
@@ -78,6 +117,13 @@ fn print_move(plan: &RollbackPlan, dry_run: bool, form: Output) -> Result<()> {
         output::count(plan.files),
         output::bytes(plan.bytes),
     ))?;
+    if let Some(branch) = &plan.branch {
+        let and = match branch.waited {
+            0 => String::new(),
+            waited => format!("; {waited} of them waited in it to be published"),
+        };
+        output::line(format!("branch `{}`, which takes the table's records, goes along{and}", branch.name))?;
+    }
     for stretch in &plan.lanes {
         output::line(format!("lane {}: what came from {} up to {}", stretch.lane, stretch.from, stretch.to))?;
     }
@@ -219,7 +265,12 @@ impl Tag {
 }
 
 fn end(target: &Target, source: &Source, form: Output, name: &str, sort: &str, discard: bool) -> Result<()> {
-    let plan = |table: &SourceTable| drop_ref(&table.metadata, &table.refs, name, sort, discard);
+    let discarded = Discarded::default();
+    let plan = |table: &SourceTable| {
+        let plan = drop_ref(&table.metadata, &table.refs, name, sort, discard)?;
+        discarded.stays(plan.from.filter(|_| discard))?;
+        Ok(plan)
+    };
     print_ref(&target.change(source, plan, |plan| &plan.edit)?, target.dry_run, form)
 }
 
@@ -274,4 +325,18 @@ pub fn list(source: &Source, table: &str, form: Output) -> Result<()> {
     };
     let rows: Vec<Vec<String>> = table.refs.iter().map(row).collect();
     output::table(&["name", "type", "snapshot", "made", "keeps", "its snapshots for", "kept for"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_after_the_first_plan_is_not_discarded() {
+        for first in [None, Some(1)] {
+            let discarded = Discarded::default();
+            assert!(discarded.stays(first).is_ok() && discarded.stays(first).is_ok());
+            assert_eq!(discarded.stays(Some(2)).map_err(|error| error.kind()), Err(Kind::Conflict));
+        }
+    }
 }

@@ -149,24 +149,23 @@ pub fn fast_forward(metadata: &TableMetadata, refs: &Refs, name: &str, to: &str)
 /// `NotFound`, with the branches there are, or if the branch has no such snapshot; `Invalid` if `main` has snapshots that
 /// it does not come from.
 pub fn publish(metadata: &TableMetadata, refs: &Refs, branch: &str, upto: Option<i64>) -> Result<RefPlan> {
-    let upto = upto.unwrap_or(find(refs, branch)?.snapshot_id);
-    if !ancestry(metadata, find(refs, branch)?.snapshot_id).any(|snapshot| snapshot.snapshot_id() == upto) {
+    let tip = find(refs, branch)?.snapshot_id;
+    let upto = upto.unwrap_or(tip);
+    if !ancestry(metadata, tip).any(|snapshot| snapshot.snapshot_id() == upto) {
         let message = format!("branch `{branch}` has no snapshot {upto}; see `lakectl snapshots`");
         return Err(Error::new(Kind::NotFound, message));
     }
     let from = refs.get(MAIN_BRANCH).map(|main| main.snapshot_id);
     let is = |id: i64| move |snapshot: &&iceberg::spec::SnapshotRef| snapshot.snapshot_id() == id;
     let mut edit = asserting(metadata, MAIN_BRANCH, from);
+    // What was discarded meanwhile is not shown.
+    edit.requirements.push(at(branch, Some(tip)));
     if from.is_some_and(|main| ancestry(metadata, main).any(|snapshot| is(upto)(&snapshot))) {
         let name = MAIN_BRANCH.to_string();
         return Ok(RefPlan { name, sort: "branch", from, to: from, snapshots: 0, rows: 0, edit: Edit::of(metadata) });
     }
-    if from.is_some_and(|main| !ancestry(metadata, upto).any(|snapshot| is(main)(&snapshot))) {
-        let message = format!(
-            "`main` has snapshots that `{branch}` does not come from: roll them back, or cherry-pick those of `{branch}` \
-             and drop it; the next records make it anew"
-        );
-        return Err(Error::new(Kind::Invalid, message));
+    if let Some(main) = from.filter(|main| !ancestry(metadata, upto).any(|snapshot| is(*main)(&snapshot))) {
+        return Err(parted(metadata, main, (branch, upto)));
     }
     let new = ancestry(metadata, upto).take_while(|snapshot| Some(snapshot.snapshot_id()) != from);
     let (snapshots, rows) = sums(new.map(AsRef::as_ref));
@@ -175,6 +174,21 @@ pub fn publish(metadata: &TableMetadata, refs: &Refs, branch: &str, upto: Option
     let reference = SnapshotReference::new(upto, retention);
     edit.updates = vec![TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_string(), reference }];
     Ok(RefPlan { name: MAIN_BRANCH.to_string(), sort: "branch", from, to: Some(upto), snapshots, rows, edit })
+}
+
+/// Why a branch cannot be published, and what brings the two together without losing a row that waits: what is left of
+/// the branch's snapshots may be few, and each tells only what it added itself.
+fn parted(metadata: &TableMetadata, main: i64, (branch, upto): (&str, i64)) -> Error {
+    let line: HashSet<i64> = ancestry(metadata, upto).map(|snapshot| snapshot.snapshot_id()).collect();
+    let fork = ancestry(metadata, main).map(|snapshot| snapshot.snapshot_id()).find(|id| line.contains(id));
+    let way = match fork {
+        Some(fork) => format!("`lakectl rollback TABLE --to {fork}` takes main's own out of sight, then publish"),
+        None => format!("`lakectl set-current TABLE {upto}` shows the branch's in place of them"),
+    };
+    let message = format!(
+        "`main` has snapshots that `{branch}` does not come from: {way}; `lakectl cherry-pick` brings main's back after it"
+    );
+    Error::new(Kind::Invalid, message)
 }
 
 /// A ref by its name.
@@ -208,3 +222,7 @@ fn of_others(metadata: &TableMetadata, refs: &Refs, name: &str) -> HashSet<i64> 
 fn sums<'a>(snapshots: impl Iterator<Item = &'a iceberg::spec::Snapshot>) -> (usize, u64) {
     snapshots.fold((0, 0), |(count, rows), snapshot| (count + 1, rows + figure(snapshot, "added-records")))
 }
+
+#[cfg(test)]
+#[path = "refs_tests.rs"]
+mod tests;

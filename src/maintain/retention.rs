@@ -1,7 +1,8 @@
 //! Which snapshots and refs a table keeps: Iceberg's own rules, and the retention ladder. Pure.
 //!
 //! # Rules (specification, "Snapshot Retention Policy")
-//! A ref other than `main` goes when its snapshot is older than its `max-ref-age-ms` (`history.expire.max-ref-age-ms`).
+//! A ref other than `main` goes when its snapshot is older than its `max-ref-age-ms` (`history.expire.max-ref-age-ms`);
+//! not so the branch that takes the table's records, because they may wait in it to be published.
 //! A tag keeps its snapshot. A branch keeps, of its ancestry, newest first, the first `min-snapshots-to-keep`
 //! (`history.expire.min-snapshots-to-keep`, 1), and those no older than `max-snapshot-age-ms`
 //! (`history.expire.max-snapshot-age-ms`, 5 days). A snapshot of no ref's ancestry is kept while it is younger than the
@@ -21,7 +22,7 @@ use laked_catalog::Refs;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::history::ancestry;
+use crate::history::{ancestry, ingest_branch};
 
 /// The property with the ladder.
 pub const LADDER: &str = "laked.retention";
@@ -152,7 +153,8 @@ pub fn kept(metadata: &TableMetadata, refs: &Refs, asked: &Asked, now_ms: i64) -
     for (name, reference) in &with_main(metadata, refs) {
         let own = Own::of(&reference.retention);
         let most = own.ref_age_ms.unwrap_or(policy.ref_age_ms);
-        if name != MAIN_BRANCH && age_of(reference.snapshot_id).is_none_or(|age| age > most) {
+        let takes_records = name == MAIN_BRANCH || name == ingest_branch(metadata);
+        if !takes_records && age_of(reference.snapshot_id).is_none_or(|age| age > most) {
             kept.refs.push(name.clone());
             continue;
         }

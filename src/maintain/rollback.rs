@@ -8,10 +8,14 @@
 //! then `set-current` brings them back.
 //!
 //! The edit asserts the current snapshot. A commit that was on its way is rebased on the one that is current now.
+//!
+//! # A table that takes its records into a branch
+//! Where that branch comes from what is taken out, it goes along: new records would else come upon it, and the next
+//! publishing would show it again. What waits in it to be published is taken out as well, but only if that is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use iceberg::spec::{MAIN_BRANCH, SnapshotReference, SnapshotRetention, TableMetadata};
+use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata};
 use iceberg::{TableRequirement, TableUpdate};
 use laked_catalog::Refs;
 use serde::Serialize;
@@ -19,7 +23,7 @@ use serde::Serialize;
 use super::Edit;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{LANE_PREFIX, Mark};
-use crate::history::{ancestry, figure};
+use crate::history::{ancestry, figure, ingest_branch};
 
 /// Which snapshot is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,18 @@ pub struct Stretch {
     pub from: String,
     /// Its mark in the snapshots that are left.
     pub to: String,
+}
+
+/// The branch that takes the table's records, where it goes along.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Along {
+    /// Its name.
+    pub name: String,
+    /// Its snapshot now.
+    pub from: i64,
+    /// Snapshots of it that waited to be published, and are taken out with the others.
+    pub waited: usize,
 }
 
 /// What a move would do.
@@ -61,16 +77,19 @@ pub struct RollbackPlan {
     pub bytes: u64,
     /// What of the lanes they took in.
     pub lanes: Vec<Stretch>,
+    /// The branch that goes along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<Along>,
     /// The change.
     #[serde(skip)]
     pub edit: Edit,
 }
 
-/// Plans a way back to an ancestor of the current snapshot.
+/// Plans a way back to an ancestor of the current snapshot; `discard` takes out what waits on what is taken out.
 ///
 /// # Errors
-/// `NotFound` if there is no such snapshot; `Invalid` if it is none of the ancestors.
-pub fn rollback(metadata: &TableMetadata, refs: &Refs, to: To) -> Result<RollbackPlan> {
+/// `NotFound` if there is no such snapshot; `Invalid` if it is none of the ancestors, and as [`set_current`].
+pub fn rollback(metadata: &TableMetadata, refs: &Refs, to: To, discard: bool) -> Result<RollbackPlan> {
     let current = metadata
         .current_snapshot_id()
         .ok_or_else(|| Error::new(Kind::NotFound, "the table has no snapshot yet: there is nothing to go back to"))?;
@@ -83,7 +102,7 @@ pub fn rollback(metadata: &TableMetadata, refs: &Refs, to: To) -> Result<Rollbac
             })?
         }
     };
-    let plan = set_current(metadata, refs, target)?;
+    let plan = set_current(metadata, refs, target, discard)?;
     if ancestry(metadata, current).all(|snapshot| snapshot.snapshot_id() != target) {
         let message = format!(
             "snapshot {target} is none that the current one came from; `lakectl set-current` goes to any that is kept"
@@ -93,24 +112,29 @@ pub fn rollback(metadata: &TableMetadata, refs: &Refs, to: To) -> Result<Rollbac
     Ok(plan)
 }
 
-/// Plans a move to any snapshot that is kept.
+/// Plans a move to any snapshot that is kept; `discard` takes out what waits on what is taken out.
 ///
 /// # Errors
-/// `NotFound` if there is no such snapshot.
-pub fn set_current(metadata: &TableMetadata, refs: &Refs, target: i64) -> Result<RollbackPlan> {
+/// `NotFound` if there is no such snapshot; `Invalid` if records wait to be published on what is taken out, and are not
+/// to be discarded.
+pub fn set_current(metadata: &TableMetadata, refs: &Refs, target: i64, discard: bool) -> Result<RollbackPlan> {
     let snapshot = metadata.snapshot_by_id(target).ok_or_else(|| {
         Error::new(Kind::NotFound, format!("snapshot {target} is not in the table; see `lakectl snapshots`"))
     })?;
     let from = metadata.current_snapshot_id();
-    let stays: Vec<i64> = ancestry(metadata, target).map(|snapshot| snapshot.snapshot_id()).collect();
-    let left: Vec<_> = from
-        .into_iter()
-        .flat_map(|from| ancestry(metadata, from))
-        .take_while(|snapshot| !stays.contains(&snapshot.snapshot_id()))
-        .collect();
+    let stays: HashSet<i64> = ancestry(metadata, target).map(|snapshot| snapshot.snapshot_id()).collect();
+    let mut left = from.map(|from| leaving(metadata, from, &stays)).unwrap_or_default();
+    let branch = along(metadata, refs, &mut left, &stays);
+    if let Some(Along { name, waited: waited @ 1.., .. }) = branch.as_ref().filter(|_| !discard) {
+        let message = format!(
+            "{waited} snapshots wait in branch `{name}` on what is taken out: `lakectl publish` them first, or --discard \
+             takes them out too"
+        );
+        return Err(Error::new(Kind::Invalid, message));
+    }
     let sum = |key| left.iter().map(|snapshot| figure(snapshot, key)).sum();
-    let before = marks(metadata, target);
-    let lanes = from.map(|from| marks(metadata, from)).unwrap_or_default();
+    let before = marks(metadata, [target]);
+    let lanes = marks(metadata, branch.iter().map(|branch| branch.from).chain(from));
     let lanes = lanes.into_iter().filter(|(lane, mark)| before.get(lane).is_none_or(|held| held < mark));
     let lanes = lanes.map(|(lane, to)| {
         let from = before.get(&lane).copied().unwrap_or_default().to_string();
@@ -125,35 +149,74 @@ pub fn set_current(metadata: &TableMetadata, refs: &Refs, target: i64) -> Result
         files: sum("added-data-files"),
         bytes: sum("added-files-size"),
         lanes: lanes.collect(),
-        edit: edit(metadata, refs, target),
+        edit: edit(metadata, refs, target, branch.as_ref()),
+        branch,
     })
 }
 
-/// The newest mark of each lane that a snapshot's ancestry tells.
-fn marks(metadata: &TableMetadata, from: i64) -> BTreeMap<String, Mark> {
-    let mut found = BTreeMap::new();
-    for snapshot in ancestry(metadata, from) {
+/// A snapshot and what it came from, newest first, down to what stays.
+fn leaving<'a>(metadata: &'a TableMetadata, from: i64, stays: &HashSet<i64>) -> Vec<&'a SnapshotRef> {
+    ancestry(metadata, from).take_while(|snapshot| !stays.contains(&snapshot.snapshot_id())).collect()
+}
+
+/// The branch that takes the table's records, if it comes from what leaves; what waits in it leaves first.
+fn along<'a>(
+    metadata: &'a TableMetadata,
+    refs: &Refs,
+    left: &mut Vec<&'a SnapshotRef>,
+    stays: &HashSet<i64>,
+) -> Option<Along> {
+    let name = ingest_branch(metadata);
+    let held = refs.get(name).filter(|held| name != MAIN_BRANCH && is_branch(held))?;
+    let leaves: HashSet<i64> = left.iter().map(|snapshot| snapshot.snapshot_id()).collect();
+    let own = leaving(metadata, held.snapshot_id, stays);
+    let (shown, mut waiting): (Vec<_>, Vec<_>) =
+        own.into_iter().partition(|snapshot| leaves.contains(&snapshot.snapshot_id()));
+    if shown.is_empty() {
+        return None;
+    }
+    let waited = waiting.len();
+    waiting.append(left);
+    *left = waiting;
+    Some(Along { name: name.to_string(), from: held.snapshot_id, waited })
+}
+
+fn is_branch(held: &SnapshotReference) -> bool {
+    matches!(held.retention, SnapshotRetention::Branch { .. })
+}
+
+/// The newest mark of each lane that the ancestry of some snapshots tells.
+fn marks(metadata: &TableMetadata, from: impl IntoIterator<Item = i64>) -> BTreeMap<String, Mark> {
+    let mut found: BTreeMap<String, Mark> = BTreeMap::new();
+    for snapshot in from.into_iter().flat_map(|from| ancestry(metadata, from)) {
         for (key, value) in &snapshot.summary().additional_properties {
             if let (Some(lane), Ok(mark)) = (key.strip_prefix(LANE_PREFIX), value.parse()) {
-                found.entry(lane.to_string()).or_insert(mark);
+                let newest = found.entry(lane.to_string()).or_insert(mark);
+                *newest = mark.max(*newest);
             }
         }
     }
     found
 }
 
-fn edit(metadata: &TableMetadata, refs: &Refs, target: i64) -> Edit {
+fn edit(metadata: &TableMetadata, refs: &Refs, target: i64, along: Option<&Along>) -> Edit {
     let mut edit = Edit::of(metadata);
-    let from = metadata.current_snapshot_id();
+    let (from, branch) = (metadata.current_snapshot_id(), ingest_branch(metadata));
     if from == Some(target) {
         return edit;
     }
-    let main = MAIN_BRANCH.to_string();
-    edit.requirements.push(TableRequirement::RefSnapshotIdMatch { r#ref: main.clone(), snapshot_id: from });
-    // How long the branch keeps its snapshots is the branch's, not this change's.
-    let retention = refs.get(MAIN_BRANCH).map(|branch| branch.retention.clone());
-    let retention = retention.unwrap_or(SnapshotRetention::branch(None, None, None));
-    edit.updates =
-        vec![TableUpdate::SetSnapshotRef { ref_name: main, reference: SnapshotReference::new(target, retention) }];
+    let stays = |name: &str, snapshot_id| TableRequirement::RefSnapshotIdMatch { r#ref: name.into(), snapshot_id };
+    edit.requirements.push(stays(MAIN_BRANCH, from));
+    if branch != MAIN_BRANCH {
+        // Records that come into it meanwhile may come upon what is taken out.
+        edit.requirements.push(stays(branch, refs.get(branch).map(|held| held.snapshot_id)));
+    }
+    for name in [MAIN_BRANCH].into_iter().chain(along.map(|along| along.name.as_str())) {
+        // How long a branch keeps its snapshots is the branch's, not this change's.
+        let retention = refs.get(name).map(|branch| branch.retention.clone());
+        let retention = retention.unwrap_or(SnapshotRetention::branch(None, None, None));
+        let reference = SnapshotReference::new(target, retention);
+        edit.updates.push(TableUpdate::SetSnapshotRef { ref_name: name.to_string(), reference });
+    }
     edit
 }

@@ -217,7 +217,7 @@ impl History {
         let line: Vec<i64> = ancestry(&metadata, current).map(|snapshot| snapshot.snapshot_id()).collect();
         let target = line[self.dice.roll(line.len() as u64) as usize];
         let table = self.lake.catalog.load(&ident(TABLE)).expect("is there");
-        self.apply(rollback(&metadata, &table.refs, To::Snapshot(target)).expect("plans").edit);
+        self.apply(rollback(&metadata, &table.refs, To::Snapshot(target), false).expect("plans").edit);
         self.rows = self.seen[&target].clone();
         self.did("rollbacks");
     }
@@ -233,7 +233,7 @@ impl History {
         kept.sort_by_key(|id| table.metadata.snapshot_by_id(*id).map(|snapshot| snapshot.sequence_number()));
         let target = kept[self.dice.roll(kept.len() as u64) as usize];
         let table = self.lake.catalog.load(&ident(TABLE)).expect("is there");
-        self.apply(set_current(&table.metadata, &table.refs, target).expect("plans").edit);
+        self.apply(set_current(&table.metadata, &table.refs, target, false).expect("plans").edit);
         self.rows = self.seen[&target].clone();
         self.did("branches");
     }

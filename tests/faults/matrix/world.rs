@@ -221,7 +221,7 @@ impl World {
             return Ok(());
         }
         let parent = current.parent_snapshot_id().expect("it has one");
-        let edit = rollback(&table.metadata, &table.refs, To::Snapshot(parent))?.edit;
+        let edit = rollback(&table.metadata, &table.refs, To::Snapshot(parent), false)?.edit;
         commit(&self.process()?.lake, &ident, edit)
     }
 
