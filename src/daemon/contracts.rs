@@ -9,6 +9,7 @@
 //! Tables are looked at besides, now and then: a daemon that shares the database may have put a contract in force.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -16,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use super::lake::Lake;
 use super::lane::Stop;
 use crate::contract::{self, Contract, LOCK, Lock};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::telemetry;
 
 /// How often it is looked at.
@@ -107,7 +108,11 @@ impl Looks {
             Ok(seen) if self.last.as_ref() != Some(&seen) => self.last = Some(seen),
             Ok(seen) if self.read.as_ref() == Some(&seen) => {}
             Ok(seen) => self.read = read(lake).then_some(seen),
-            Err(error) => lake.contracts().tell(vec![error.to_string()]),
+            Err(error) => {
+                // What is told is of this failure now: the next look that succeeds reads all again.
+                self.read = None;
+                lake.contracts().tell(vec![error.to_string()]);
+            }
         }
     }
 }
@@ -125,14 +130,15 @@ fn seen(lake: &Lake) -> Result<Seen> {
     Ok(seen)
 }
 
-/// Takes up what is there; false if something failed that may pass.
+/// Takes up what is there; false if something failed by no fault of what is written there: neither names nor times change
+/// when a file can be read again.
 fn read(lake: &Lake) -> bool {
     let (disk, folder) = (lake.system().disk.as_ref(), &lake.settings().schemas);
     let (lock, files) = match (Lock::load(disk, folder), contract::files(disk, folder)) {
         (Ok(lock), Ok(files)) => (lock, files),
         (Err(error), _) | (_, Err(error)) => {
             lake.contracts().tell(vec![error.to_string()]);
-            return true;
+            return is_written(&error);
         }
     };
     let (mut unfit, mut tables, mut settled) = (Vec::new(), Vec::new(), true);
@@ -145,26 +151,45 @@ fn read(lake: &Lake) -> bool {
             Ok(contract) => {
                 tables.push(contract.ident().clone());
                 if let Err(error) = lock.check(&contract).and_then(|()| take(lake, contract)) {
-                    settled &= !super::Lane::may_pass(error.kind());
+                    settled &= is_written(&error);
                     unfit.push(format!("{shown}: {error}"));
                 }
             }
-            Err(error) => unfit.push(error.to_string()),
+            Err(error) => {
+                settled &= is_written(&error);
+                unfit.push(error.to_string());
+            }
         }
     }
     lake.contracts().tell(unfit);
     settled
 }
 
+/// Whether it is the text that is wrong: nothing else helps than to write another one.
+fn is_written(error: &Error) -> bool {
+    error.kind() == Kind::Invalid
+}
+
 fn take(lake: &Lake, contract: Contract) -> Result<()> {
-    if let Some(doors) = lake.table(&contract.id()) {
-        let table = lake.catalog().load(contract.ident())?;
-        doors.in_force.given(&table, &contract);
-        return Ok(());
+    let doors = match lake.table(&contract.id()) {
+        Some(doors) => {
+            let table = lake.catalog().load(contract.ident())?;
+            doors.in_force.given(&table, &contract);
+            doors
+        }
+        None => {
+            let doors = lake.open_table(Arc::new(contract))?;
+            doors.runs.wanting.store(true, Ordering::SeqCst);
+            doors
+        }
+    };
+    if doors.runs.wanting.load(Ordering::SeqCst) {
+        // It takes records already: until its lanes run it is tried with each look.
+        lake.start_table(&doors)?;
+        lake.watch_inboxes()?;
+        doors.runs.wanting.store(false, Ordering::SeqCst);
     }
-    let table = lake.open_table(Arc::new(contract))?;
-    lake.start_table(&table)?;
-    lake.watch_inboxes()
+    Ok(())
 }
 
 impl Lake {

@@ -1,6 +1,7 @@
 //! One table's doors and lanes, and what is told of them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::force::InForce;
 use super::pending::Stages;
@@ -24,6 +25,19 @@ pub struct TableDoors {
     pub(super) push_progress: Arc<Progress>,
     /// How far the lane of files is.
     pub(super) inbox_progress: Arc<Progress>,
+    /// What runs of it.
+    pub(super) runs: Runs,
+}
+
+/// What runs of a table, so that a start that failed half-way is made good by the next.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// It is to run, and something of it does not yet.
+    pub wanting: AtomicBool,
+    /// The lane of what is pushed has its worker.
+    pub push: AtomicBool,
+    /// So has the lane of files.
+    pub inbox: AtomicBool,
 }
 
 impl TableDoors {

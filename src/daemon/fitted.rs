@@ -1,8 +1,9 @@
 //! Rows that were judged by an older contract, with the columns that the table has now.
 //!
 //! A new version adds columns, renames them, and widens types; the writer fills and casts. Names are what is left: the
-//! contract that the table carries says which names a column had. A column that is neither in the table nor in its
-//! contract any more was dropped since, and its values would show nowhere.
+//! contract that the table carries says which names a column had. A column that the table had, and that neither it nor its
+//! contract has any more, was dropped since, and its values would show nowhere. One that it never had is not left out: the
+//! writer refuses it, because a table that is older than the contract of its rows would lose their values in silence.
 
 use std::sync::Arc;
 
@@ -24,12 +25,24 @@ pub fn fitted(batch: RecordBatch, table: &Table) -> Result<RecordBatch> {
         return Ok(batch);
     }
     match carried(&table.ident, &table.metadata)? {
-        Some(contract) => renamed(&batch, &contract, has),
+        Some(contract) => {
+            let had = |name: &str| {
+                table.metadata.schemas_iter().any(|schema| schema.as_struct().field_by_name(name).is_some())
+            };
+            renamed(&batch, &contract, has, had)
+        }
         None => Ok(batch),
     }
 }
 
-fn renamed(batch: &RecordBatch, contract: &Contract, has: impl Fn(&str) -> bool) -> Result<RecordBatch> {
+/// `has` says which columns the table has, `had` which it ever had.
+fn renamed(
+    batch: &RecordBatch,
+    contract: &Contract,
+    has: impl Fn(&str) -> bool,
+    had: impl Fn(&str) -> bool,
+) -> Result<RecordBatch> {
+    let dropped = |name: &str| had(name) && !has(name) && contract.field(name).is_none();
     let schema = batch.schema_ref();
     let (mut fields, mut at) = (Vec::new(), Vec::new());
     for (index, field) in schema.fields().iter().enumerate() {
@@ -37,7 +50,7 @@ fn renamed(batch: &RecordBatch, contract: &Contract, has: impl Fn(&str) -> bool)
         match was().filter(|_| !has(field.name())) {
             Some(now) if schema.field_with_name(&now.name).is_ok() => continue,
             Some(now) => fields.push(Arc::new(field.as_ref().clone().with_name(&now.name))),
-            None if !has(field.name()) && contract.field(field.name()).is_none() => continue,
+            None if dropped(field.name()) => continue,
             None => fields.push(field.clone()),
         }
         at.push(index);
@@ -62,15 +75,22 @@ mod tests {
             ("gone", column(2)),
             ("same", column(3)),
             ("lost", column(4)),
+            ("new to it", column(5)),
         ])
         .unwrap();
         let text =
             "[fields]\nnew = { type = \"long\", was = [\"older\", \"old\"] }\nsame = \"long\"\nlost = \"long\"\n";
         let contract = Contract::parse(text, "a/b.toml").unwrap();
-        let found = renamed(&batch, &contract, |name| ["new", "same"].contains(&name)).unwrap();
+        let found =
+            renamed(&batch, &contract, |name| ["new", "same"].contains(&name), |name| name != "new to it").unwrap();
         let names: Vec<&str> = found.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
-        assert_eq!(names, ["new", "same", "lost"], "what the contract has and the table has not is for the writer");
+        let wanted = ["new", "same", "lost", "new to it"];
+        assert_eq!(names, wanted, "what the contract has and the table has not, or never had, is for the writer");
         assert_eq!(found.column(0), &column(1));
-        assert_eq!(renamed(&batch, &contract, |name| name != "new").unwrap(), batch, "the table was not renamed yet");
+        assert_eq!(
+            renamed(&batch, &contract, |name| name != "new", |_| true).unwrap(),
+            batch,
+            "the table was not renamed yet"
+        );
     }
 }

@@ -5,7 +5,8 @@
 //! has the commit's answer has the new contract in force. A request under way ends by the one it began with, and a commit
 //! is of one contract, so that no record is lost or judged twice; what waits in the spool was judged when it came.
 //!
-//! A version only rises here: a look at a table may be older than the commit that was heard of meanwhile.
+//! A version that a table carries only rises here: a look at a table may be older than the commit that was heard of
+//! meanwhile. The folder's gives way to the first that the table carries, whatever its number.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -42,9 +43,34 @@ pub struct ContractStatus {
 #[derive(Debug)]
 struct State {
     contract: Arc<Contract>,
+    /// Whether the table carries it.
+    carried: bool,
     waiting: Option<Waiting>,
     /// The hash of a text that could not be used, so that it is told once.
     unfit: Option<String>,
+}
+
+impl State {
+    /// Whether what the table carries is to be in force instead.
+    fn gives_way_to(&self, stamp: &Stamp) -> bool {
+        let is_read = stamp.text.is_some() && self.unfit.as_ref() != Some(&stamp.hash);
+        is_read && (!self.carried || stamp.version > self.contract.version)
+    }
+
+    /// The folder has this contract; `stamp` is what the table says of its own.
+    fn given(&mut self, stamp: Option<&Stamp>, given: &Contract) {
+        let waiting = (given.hash() != self.contract.hash()).then(|| {
+            let refused = stamp.map(|stamp| contract::succeeds(stamp, Some(&self.contract), given));
+            let refused = refused.unwrap_or_default().join(". ");
+            let plain = || format!("`lakectl apply {}` puts it in force", given.id());
+            let reason = Some(refused).filter(|reason| !reason.is_empty()).unwrap_or_else(plain);
+            Waiting { version: given.version, hash: given.hash().to_owned(), reason }
+        });
+        if waiting != self.waiting {
+            telemetry::contract_waits(&given.id(), waiting.as_ref().map(|of| (of.version, of.reason.as_str())));
+        }
+        self.waiting = waiting;
+    }
 }
 
 /// One table's contract in force.
@@ -58,9 +84,11 @@ impl InForce {
             tracing::error!(table = %table.ident, %error, "the folder's contract is in force instead");
             None
         });
+        let is_carried = carried.is_some();
         let contract = carried.map_or_else(|| given.clone(), Arc::new);
         telemetry::contract_in_force(&contract.id(), contract.version);
-        let in_force = InForce(RwLock::new(State { contract, waiting: None, unfit: None }));
+        let state = State { contract, carried: is_carried, waiting: None, unfit: None };
+        let in_force = InForce(RwLock::new(state));
         in_force.given(table, &given);
         in_force
     }
@@ -79,39 +107,31 @@ impl InForce {
 
     /// The schemas folder has this contract for the table now.
     pub fn given(&self, table: &Table, given: &Contract) {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let waiting = (given.hash() != state.contract.hash()).then(|| {
-            let stamp = Stamp::of(&given.id(), table.metadata.properties());
-            let refused = stamp.map(|stamp| contract::succeeds(&stamp, Some(&state.contract), given));
-            let refused = refused.unwrap_or_default().join(". ");
-            let plain = || format!("`lakectl apply {}` puts it in force", given.id());
-            let reason = Some(refused).filter(|reason| !reason.is_empty()).unwrap_or_else(plain);
-            Waiting { version: given.version, hash: given.hash().to_owned(), reason }
-        });
-        if waiting != state.waiting {
-            telemetry::contract_waits(&given.id(), waiting.as_ref().map(|of| (of.version, of.reason.as_str())));
-        }
-        state.waiting = waiting;
+        let stamp = Stamp::of(&given.id(), table.metadata.properties());
+        self.0.write().unwrap_or_else(PoisonError::into_inner).given(stamp.as_ref(), given);
     }
 
     /// The table is this now: puts the contract in force that it carries, if that is a later one.
     fn follow(&self, table: &Table) {
         let Some(stamp) = Stamp::of(&table.ident.to_string(), table.metadata.properties()) else { return };
-        if stamp.text.is_none() || stamp.version <= self.contract().version {
+        if !self.0.read().unwrap_or_else(PoisonError::into_inner).gives_way_to(&stamp) {
             return;
         }
         let read = stamp.contract(&table.ident);
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match read {
-            Ok(Some(contract)) if contract.version > state.contract.version => {
+            Ok(Some(contract)) if state.gives_way_to(&stamp) => {
                 telemetry::contract_in_force(&contract.id(), contract.version);
                 if state.waiting.as_ref().is_some_and(|waiting| waiting.hash == contract.hash()) {
                     state.waiting = None;
                     telemetry::contract_waits(&contract.id(), None);
                 }
-                state.contract = Arc::new(contract);
+                let before = std::mem::replace(&mut state.contract, Arc::new(contract));
+                if !std::mem::replace(&mut state.carried, true) {
+                    state.given(Some(&stamp), &before);
+                }
             }
-            Err(error) if state.unfit.as_deref() != Some(stamp.hash.as_str()) => {
+            Err(error) => {
                 tracing::error!(table = %table.ident, %error, "the contract in force stays");
                 state.unfit = Some(stamp.hash);
             }

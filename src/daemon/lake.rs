@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
@@ -17,7 +18,7 @@ use laked_catalog::{Catalog, Database, State};
 
 use super::compaction::{Manner, Stepped, planned, step};
 use super::contracts::Contracts;
-use super::doors::TableDoors;
+use super::doors::{Runs, TableDoors};
 use super::force::{Force, InForce};
 use super::guard::Rules;
 use super::lane::{Feed, Lane, Pace, Stop, Worker};
@@ -187,7 +188,8 @@ impl Lake {
             system: self.system.clone(),
         };
         let inbox = inbox.map(Arc::new);
-        let doors = TableDoors { name: name.clone(), stages, in_force, push, inbox, push_progress, inbox_progress };
+        let (own, runs) = (name.clone(), Runs::default());
+        let doors = TableDoors { name: own, stages, in_force, push, inbox, push_progress, inbox_progress, runs };
         let doors = Arc::new(doors);
         self.tables.write().unwrap_or_else(PoisonError::into_inner).insert(name, doors.clone());
         Ok(doors)
@@ -206,15 +208,17 @@ impl Lake {
         self.watch_inboxes()
     }
 
-    /// Starts a table's lanes.
+    /// Starts a table's lanes, those that have no worker yet.
     pub(super) fn start_table(&self, table: &TableDoors) -> Result<()> {
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(push) = &table.push {
+        let (mut workers, runs) = (self.workers.lock().unwrap_or_else(PoisonError::into_inner), &table.runs);
+        if let Some(push) = table.push.as_ref().filter(|_| !runs.push.load(Ordering::SeqCst)) {
             let lane = push.spool.lane();
             workers.push(self.work(table, lane, Feed::Push(push.clone()), &table.push_progress)?);
+            runs.push.store(true, Ordering::SeqCst);
         }
-        if let Some(inbox) = &table.inbox {
+        if let Some(inbox) = table.inbox.as_ref().filter(|_| !runs.inbox.load(Ordering::SeqCst)) {
             workers.push(self.work(table, inbox.lane(), Feed::Files(inbox.clone()), &table.inbox_progress)?);
+            runs.inbox.store(true, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -223,8 +227,9 @@ impl Lake {
     pub(super) fn watch_inboxes(&self) -> Result<()> {
         let inboxes = self.tables().iter().filter_map(|table| table.inbox.clone()).collect();
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(watch.take());
-        *watch = Some(Watch::start(inboxes, self.settings.inbox.settle.get(), self.system.clock.clone())?);
+        // If it cannot be started the one before goes on.
+        let wider = Watch::start(inboxes, self.settings.inbox.settle.get(), self.system.clock.clone())?;
+        drop(watch.replace(wider));
         Ok(())
     }
 

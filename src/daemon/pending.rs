@@ -156,7 +156,7 @@ impl Pending {
     pub fn rows(&mut self, batch: RecordBatch, contract: &str) -> Result<()> {
         self.begin();
         if self.contract.is_none() {
-            self.follow();
+            self.follow()?;
         }
         self.contract.get_or_insert_with(|| contract.to_owned());
         if batch.num_rows() == 0 {
@@ -175,17 +175,17 @@ impl Pending {
         if self.joining_rows >= JOIN_ROWS || self.joining_bytes >= JOIN_BYTES { self.join() } else { Ok(()) }
     }
 
-    /// Before the first row: an engine may have changed the table's layout since the last commit, and rows are laid out
-    /// as the table says now. Whatever cannot be read here, the commit will find and tell.
-    fn follow(&mut self) {
-        let Ok(table) = self.stages.catalog.load(&self.stages.ident) else { return };
-        if table.metadata_location == self.data.table.metadata_location {
-            return;
-        }
-        if let Ok(side) = self.stages.side(&self.stages.ident, self.lane) {
+    /// Before the first row: an engine may have changed the table's layout since the last commit, or a contract have come
+    /// in force that brought columns, and rows are laid out as the table says now. Rows are judged by what their table
+    /// has, so a look made here is no older than their contract; without it their columns might be taken for dropped ones.
+    fn follow(&mut self) -> Result<()> {
+        let table = self.stages.catalog.load(&self.stages.ident)?;
+        if table.metadata_location != self.data.table.metadata_location {
+            let side = self.stages.side(&self.stages.ident, self.lane)?;
             // The mark stays the one this commit began from: where the table's has moved, the commit must fail.
             self.data = Side { from: self.data.from, ..side };
         }
+        Ok(())
     }
 
     /// Takes refused records.

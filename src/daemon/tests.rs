@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use iceberg::{TableIdent, TableUpdate};
+use laked_catalog::store::{Disk, Fault, SimulatedDisk};
 use laked_catalog::system::{Clock, System};
-use laked_catalog::{Change, Origin, Outcome};
+use laked_catalog::{Change, Database, Origin, Outcome, State};
 
 use super::contracts::Looks;
 use super::pending::Pending;
@@ -22,11 +24,14 @@ const TABLE: &str = "n.t";
 
 /// A contract that takes numbers up to `most`, written to the lake's schemas.
 fn contract(folder: &Path, most: u64) -> Contract {
+    contract_on(System::real().disk.as_ref(), folder, most)
+}
+
+fn contract_on(disk: &dyn Disk, folder: &Path, most: u64) -> Contract {
     let text = format!(
         "[table]\nversion = {most}\nreject_limit = \"100%\"\n\n[fields]\n\
          n = {{ type = \"long\", required = true, range = [0, {most}] }}\n"
     );
-    let disk = System::real().disk;
     let path = folder.join("schemas/n/t.toml");
     let _ = disk.make_dir(&folder.join("schemas"));
     let _ = disk.make_dir(&folder.join("schemas/n"));
@@ -36,10 +41,14 @@ fn contract(folder: &Path, most: u64) -> Contract {
 }
 
 fn open(folder: &Path, system: System) -> Lake {
+    open_over(folder, system, None)
+}
+
+fn open_over(folder: &Path, system: System, state: Option<State>) -> Lake {
     let commit = Commit { age: Age::seconds(5), age_most: Age::seconds(60), ..Commit::default() };
     let settings =
         Settings { lake: folder.join("lake"), schemas: folder.join("schemas"), commit, ..Settings::default() };
-    Lake::still(settings, system, None).unwrap()
+    Lake::still(settings, system, state).unwrap()
 }
 
 fn send(lake: &Lake, lines: &str) {
@@ -55,9 +64,12 @@ fn send(lake: &Lake, lines: &str) {
 
 /// Puts a contract into the table as `lakectl apply` does.
 fn apply(lake: &Lake, contract: &Contract) {
-    let updates = vec![TableUpdate::SetProperties { updates: contract.stamp().into() }];
+    change(lake, contract, Origin::Rest, vec![TableUpdate::SetProperties { updates: contract.stamp().into() }]);
+}
+
+fn change(lake: &Lake, contract: &Contract, origin: Origin, updates: Vec<TableUpdate>) {
     let change = Change { ident: contract.ident().clone(), requirements: Vec::new(), updates };
-    assert!(matches!(lake.catalog().commit(vec![change], Origin::Rest), Outcome::Committed(_)));
+    assert!(matches!(lake.catalog().commit(vec![change], origin), Outcome::Committed(_)));
 }
 
 fn lane(lake: &Lake) -> Lane {
@@ -185,4 +197,100 @@ fn a_folder_is_read_once_it_rests_and_what_cannot_be_used_changes_nothing() {
     assert!(told[1].contains("version 10 was published with another text"), "{told:?}");
     assert_eq!(lake.table(TABLE).unwrap().in_force.contract().version, 10);
     drop(lake);
+}
+
+#[test]
+fn a_table_that_carries_no_contract_takes_up_the_first_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (contract(folder.path(), 10), contract(folder.path(), 100));
+    let lake = open(folder.path(), System::real());
+    let names = [property::ID, property::VERSION, property::HASH, property::TEXT].map(str::to_owned).into();
+    // As one that somebody else made.
+    change(&lake, &first, Origin::Daemon, vec![TableUpdate::RemoveProperties { removals: names }]);
+    drop(lake);
+    let third = contract(folder.path(), 1000);
+    let lake = open(folder.path(), System::real());
+    let doors = lake.table(TABLE).unwrap();
+    let told = || {
+        let status = doors.in_force.status();
+        (status.version, status.waiting.map(|waiting| waiting.version))
+    };
+    assert_eq!(told(), (third.version, None), "the folder's, as long as there is no other");
+    apply(&lake, &second);
+    assert_eq!(told(), (second.version, Some(third.version)), "what the table says holds, though the folder is ahead");
+    apply(&lake, &third);
+    assert_eq!(told(), (third.version, None));
+}
+
+#[test]
+fn a_look_that_fails_is_made_again() {
+    let (folder, disk) = (Path::new("/"), SimulatedDisk::new());
+    contract_on(&disk, folder, 10);
+    let state = State::open(&Database::Memory).unwrap();
+    let lake = open_over(folder, System { disk: Arc::new(disk.clone()), ..System::real() }, Some(state));
+    let mut looks = Looks::default();
+    let mut failed = 0;
+    for nth in 1.. {
+        let version = contract_on(&disk, folder, 10 * nth + 10).version;
+        looks.look(&lake);
+        disk.arm(Fault::Unreadable, nth);
+        looks.look(&lake);
+        let is_over = !disk.fired();
+        disk.disarm();
+        failed += usize::from(!lake.contracts_told().iter().all(|told| told.contains("is not in force")));
+        (0..2).for_each(|_| looks.look(&lake));
+        let told = lake.contracts_told();
+        assert!(told.len() == 1 && told[0].contains(&format!("version {version} is not in force")), "{nth}: {told:?}");
+        if is_over {
+            break;
+        }
+    }
+    assert!(failed > 4, "{failed}: folder, lock and file were to fail");
+}
+
+#[test]
+fn a_table_that_was_only_half_started_is_started_by_the_next_look() {
+    let folder = tempfile::tempdir().unwrap();
+    contract(folder.path(), 10);
+    let lake = open(folder.path(), System::real());
+    // Its lanes could not be started.
+    lake.table(TABLE).unwrap().runs.wanting.store(true, Ordering::SeqCst);
+    let mut looks = Looks::default();
+    (0..2).for_each(|_| looks.look(&lake));
+    send(&lake, "{\"n\":1}\n");
+    lake.drain();
+    lake.settled(TABLE).unwrap();
+    assert_eq!(history(&lake, "t").len(), 1);
+    assert!(!lake.table(TABLE).unwrap().runs.wanting.load(Ordering::SeqCst));
+}
+
+#[test]
+fn rows_wait_while_the_table_cannot_be_read_that_they_were_judged_for() {
+    let folder = tempfile::tempdir().unwrap();
+    contract(folder.path(), 10);
+    let lake = open(folder.path(), System::real());
+    let lane = lane(&lake);
+    let begun = || Pending::new(&lane.0.stages, lane.0.lane).unwrap();
+    let mut pending = begun();
+    // Its contract brings a column, while a commit waits for its first row.
+    let next = "[table]\nversion = 100\n\n[fields]\nn = { type = \"long\", required = true }\nm = \"long\"\n";
+    let next = Contract::parse(next, "n/t.toml").unwrap();
+    let schema = next.iceberg_schema().clone();
+    change(
+        &lake,
+        &next,
+        Origin::Rest,
+        vec![TableUpdate::AddSchema { schema }, TableUpdate::SetCurrentSchema { schema_id: -1 }],
+    );
+    apply(&lake, &next);
+    let column = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
+    let rows = || RecordBatch::try_from_iter([("n", column(1)), ("m", column(2))]).unwrap();
+    let elsewhere = TableIdent::from_strs(["n", "elsewhere"]).unwrap();
+    lake.catalog().rename_table(next.ident(), &elsewhere).unwrap();
+    assert!(pending.rows(rows(), next.hash()).is_err(), "`m` is not taken for a column that was dropped");
+    lake.catalog().rename_table(&elsewhere, next.ident()).unwrap();
+    let mut pending = begun();
+    pending.rows(rows(), next.hash()).unwrap();
+    pending.commit().unwrap();
+    assert_eq!(history(&lake, "t"), [(next.hash().to_owned(), "1".to_owned())]);
 }
