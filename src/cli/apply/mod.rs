@@ -13,7 +13,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use laked_catalog::system::System;
@@ -63,7 +63,7 @@ impl Plan {
     /// `Invalid` if a contract cannot be applied; `Conflict`, exit code 1, if one can be and `--check` asks; `NotFound`
     /// for a table that has no contract.
     pub fn run(self, source: &Source, form: Output) -> Result<()> {
-        let plans = self.which.plans(source)?;
+        let plans = self.which.read()?.plans(source)?;
         let rest = if self.which.tables.is_empty() { strangers(source, &plans)? } else { Vec::new() };
         show::print(&plans, &rest, show::Done::Nothing, form)?;
         if plans.iter().any(Planned::is_refused) {
@@ -80,11 +80,11 @@ impl Apply {
     /// Plans all, commits each, prints.
     ///
     /// # Errors
-    /// `Invalid` with every reason if a contract cannot be applied, and nothing was changed; those of the commits.
+    /// `Invalid` with every reason if a contract cannot be applied, and nothing was changed; that of the first commit that
+    /// fails, when those before it are printed and published.
     pub fn run(self, source: &Source, form: Output) -> Result<()> {
-        let contracts = self.which.contracts()?;
-        let lock = self.which.lock()?;
-        let mut plans = self.which.plans(source)?;
+        let folder = self.which.read()?;
+        let plans = folder.plans(source)?;
         let refused: Vec<String> = plans.iter().flat_map(Planned::reasons).collect();
         if !refused.is_empty() {
             let message = format!("nothing was changed, because a contract cannot be applied:\n{}", refused.join("\n"));
@@ -93,22 +93,31 @@ impl Apply {
         if self.dry_run {
             return show::print(&plans, &[], show::Done::Nothing, form);
         }
-        let mut in_force = Vec::new();
-        for plan in &mut plans {
-            let Some(contract) = contracts.iter().find(|contract| contract.id() == plan.table) else { continue };
-            if plan.state == State::Missing {
-                continue;
-            }
-            *plan = commit(source, contract, &lock)?;
-            in_force.push(contract);
-        }
-        if let Some(folder) = &self.which.schemas
-            && let Err(error) = publish(folder, &in_force)
+        let applied = folder.apply(plans, |contract| commit(source, contract, &folder.lock));
+        if let Some(schemas) = &self.which.schemas
+            && let Err(error) = publish(schemas, &applied.in_force)
         {
             eprintln!("lakectl: applied, but {LOCK} was not written, run `lakectl contract lock`: {error}");
         }
-        show::print(&plans, &[], show::Done::All, form)
+        match applied.failed {
+            None => show::print(&applied.done, &[], show::Done::All, form),
+            Some(error) if applied.done.is_empty() => Err(error),
+            Some(error) => {
+                show::print(&applied.done, &[], show::Done::All, form)?;
+                Err(error)
+            }
+        }
     }
+}
+
+/// What became of plans that were applied one after another.
+struct Applied<'a> {
+    /// Those that were, and those that need not be.
+    done: Vec<Planned>,
+    /// The contracts that are in force by that.
+    in_force: Vec<&'a Contract>,
+    /// What ended it.
+    failed: Option<Error>,
 }
 
 /// Commits one table's plan, made anew while others are faster.
@@ -123,11 +132,18 @@ fn commit(source: &Source, contract: &Contract, lock: &Lock) -> Result<Planned> 
     change(source, contract.ident(), false, plan, |plan| &plan.edit)
 }
 
+/// The contracts that are asked for, and what was published, as they were read once.
+struct Folder {
+    contracts: Vec<Contract>,
+    lock: Lock,
+}
+
 impl Which {
-    fn contracts(&self) -> Result<Vec<Contract>> {
-        let all = match &self.schemas {
-            Some(folder) => contract::load_dir(System::real().disk.as_ref(), folder)?,
-            None => contract::shipped(),
+    fn read(&self) -> Result<Folder> {
+        let disk = System::real().disk;
+        let (all, lock) = match &self.schemas {
+            Some(folder) => (contract::load_dir(disk.as_ref(), folder)?, Lock::load(disk.as_ref(), folder)?),
+            None => (contract::shipped(), Lock::default()),
         };
         for table in &self.tables {
             ident_of(table)?;
@@ -138,21 +154,42 @@ impl Which {
             }
         }
         let wanted = |contract: &Contract| self.tables.is_empty() || self.tables.contains(&contract.id());
-        Ok(all.into_iter().filter(wanted).collect())
+        Ok(Folder { contracts: all.into_iter().filter(wanted).collect(), lock })
     }
+}
 
-    fn lock(&self) -> Result<Lock> {
-        let load = |folder: &Path| Lock::load(System::real().disk.as_ref(), folder);
-        self.schemas.as_deref().map_or(Ok(Lock::default()), load)
-    }
-
+impl Folder {
+    /// A plan of each contract, in order.
     fn plans(&self, source: &Source) -> Result<Vec<Planned>> {
-        let (lock, live) = (self.lock()?, source.tables()?);
+        let live = source.tables()?;
         let plan = |contract: &Contract| match live.contains(contract.ident()) {
-            true => planned(contract, &source.table(contract.ident())?.metadata, &lock),
-            false => Ok(Planned::missing(contract, &lock)),
+            true => planned(contract, &source.table(contract.ident())?.metadata, &self.lock),
+            false => Ok(Planned::missing(contract, &self.lock)),
         };
-        self.contracts()?.iter().map(plan).collect()
+        self.contracts.iter().map(plan).collect()
+    }
+
+    /// Commits the plans of its contracts until one fails.
+    fn apply(&self, plans: Vec<Planned>, commit: impl Fn(&Contract) -> Result<Planned>) -> Applied<'_> {
+        let mut applied = Applied { done: Vec::new(), in_force: Vec::new(), failed: None };
+        for (contract, plan) in self.contracts.iter().zip(plans) {
+            if plan.state == State::Missing {
+                applied.done.push(plan);
+                continue;
+            }
+            match commit(contract) {
+                Ok(plan) => {
+                    applied.done.push(plan);
+                    applied.in_force.push(contract);
+                }
+                Err(error) => {
+                    let why = "a table's contract could not be applied; those before it are in force, apply again for the rest";
+                    applied.failed = Some(Error::new(error.kind(), why).with("table", contract.id()).because(error));
+                    break;
+                }
+            }
+        }
+        applied
     }
 }
 

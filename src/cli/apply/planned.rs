@@ -181,7 +181,14 @@ impl Planned {
     /// Properties that this version says otherwise than the one before are set, unless somebody has changed them since.
     fn set_properties(&mut self, contract: &Contract, old: Option<&Contract>, metadata: &TableMetadata) {
         let had = old.map(Contract::own_properties).unwrap_or_default();
-        for (key, after) in contract.own_properties() {
+        let own = contract.own_properties();
+        for key in had.keys().filter(|key| !own.iter().any(|(own, _)| own == *key)) {
+            // Somebody may rely on it, and nobody can tell.
+            if let Some(is) = metadata.properties().get(key) {
+                self.kept.push(format!("the property `{key}` is `{is}`, no longer in the contract: the table's holds"));
+            }
+        }
+        for (key, after) in own {
             let is = metadata.properties().get(&key);
             if is == Some(&after) {
                 continue;

@@ -165,3 +165,31 @@ fn a_refused_plan_says_every_reason_and_has_no_edit() {
     let found = plan(&taken, &table(&first));
     assert!(found.is_refused() && found.refused[0].contains("engines that ignore case"), "{found:?}");
 }
+
+#[test]
+fn what_was_applied_before_a_failure_is_told_and_published_and_nothing_else() {
+    let named = |name: &str| Contract::parse("[fields]\nn = \"int\"\n", &format!("a/{name}.toml")).expect("a contract");
+    let folder = Folder { contracts: ["new", "one", "two", "three"].map(named).into(), lock: Lock::default() };
+    let of = |contract: &Contract| Planned { state: State::Changes, ..Planned::missing(contract, &folder.lock) };
+    let mut plans: Vec<Planned> = folder.contracts.iter().map(of).collect();
+    plans[0].state = State::Missing;
+    let commit = |contract: &Contract| match contract.id().as_str() {
+        "a.two" => Err(Error::new(Kind::Unavailable, "the disk is full")),
+        _ => Ok(of(contract)),
+    };
+    let applied = folder.apply(plans, commit);
+    let done: Vec<&str> = applied.done.iter().map(|plan| plan.table.as_str()).collect();
+    let in_force: Vec<String> = applied.in_force.iter().map(|contract| contract.id()).collect();
+    assert_eq!((done, in_force), (vec!["a.new", "a.one"], vec!["a.one".to_owned()]));
+    let failed = applied.failed.expect("it failed");
+    assert!(failed.kind() == Kind::Unavailable && failed.to_string().contains("a.two"), "{failed}");
+    assert!(failed.to_string().contains("the disk is full"), "{failed}");
+}
+
+#[test]
+fn a_property_that_a_version_no_longer_has_is_shown_and_stays() {
+    let first = of(1, "[properties]\n\"a.b\" = \"1\"\n[fields]\nn = \"int\"\n");
+    let found = plan(&of(2, "[fields]\nn = \"int\"\n"), &table(&first));
+    assert!(found.properties.is_empty(), "{:?}", found.properties);
+    assert!(found.kept.iter().any(|kept| kept.contains("`a.b` is `1`, no longer")), "{:?}", found.kept);
+}
