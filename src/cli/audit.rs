@@ -24,7 +24,7 @@ use crate::contract::{self, Contract, Difference, Field, FieldType, diff, proper
 use crate::error::{Error, Kind, Result};
 use crate::flow::Broken;
 use crate::read::duck::{At, rows, snapshot_at};
-use crate::read::plan::read_schema;
+use crate::read::plan::{PlannedFile, read_schema};
 use crate::read::source::{Source, ident_of};
 
 /// Files that are named of each broken rule.
@@ -57,7 +57,7 @@ pub struct Report {
     table: String,
     contract_version: u32,
     snapshot_id: Option<i64>,
-    /// Live rows.
+    /// Live rows that were looked at.
     rows: u64,
     /// Those of them that break a rule.
     broken_rows: u64,
@@ -115,7 +115,8 @@ impl Audit {
         if made_from.is_some_and(|hash| hash != contract.hash()) {
             eprintln!("lakectl: the table was last written under another text of this contract than is audited here");
         }
-        let report = audited(&self.table, metadata, &contract, &self.at.clone().unwrap_or_default(), self.samples)?;
+        let (at, mut all) = (self.at.clone().unwrap_or_default(), |_: &PlannedFile| true);
+        let report = audited(&self.table, metadata, &contract, &at, self.samples, &mut all)?;
         match form {
             Output::Json => output::json(&report)?,
             Output::Text => output::line(text(&report).trim_end())?,
@@ -147,16 +148,23 @@ impl Audit {
     }
 }
 
-/// Holds the rows of a snapshot to a contract; `samples` are kept of each broken rule.
+/// Holds the rows of a snapshot's `wanted` files to a contract; `samples` are kept of each broken rule.
 ///
 /// # Errors
 /// `NotFound` for the snapshot; storage errors.
-pub fn audited(table: &str, metadata: &TableMetadata, contract: &Contract, at: &At, samples: usize) -> Result<Report> {
+pub fn audited(
+    table: &str,
+    metadata: &TableMetadata,
+    contract: &Contract,
+    at: &At,
+    samples: usize,
+    wanted: &mut dyn FnMut(&PlannedFile) -> bool,
+) -> Result<Report> {
     let snapshot = snapshot_at(metadata, at)?;
     let schema = read_schema(metadata, snapshot.as_ref())?;
     let mut findings = Findings::new(contract, &schema, samples);
     let columns = findings.columns();
-    rows(metadata, snapshot.as_ref(), &columns, MEMORY, &mut |batch| findings.add(batch))?;
+    rows(metadata, snapshot.as_ref(), &columns, MEMORY, wanted, &mut |batch| findings.add(batch))?;
     Ok(findings.report(table, snapshot.map(|snapshot| snapshot.snapshot_id())))
 }
 

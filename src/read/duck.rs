@@ -4,6 +4,7 @@
 //! looked at, and no file of a table that the statement's WHERE rules out. Memory is bounded; what does not fit spills
 //! to a folder of its own that goes away. The answer is fetched while it is written.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use arrow::record_batch::RecordBatch;
 use duckdb::Connection;
 use iceberg::TableIdent;
 use iceberg::spec::{SnapshotRef, TableMetadata};
-use laked_catalog::plan::{Predicate, plan, read_schema};
+use laked_catalog::plan::{PlannedFile, Predicate, plan, read_schema};
 use laked_catalog::store::Store;
 use laked_catalog::system::System;
 use serde_json::Value;
@@ -85,11 +86,25 @@ fn failed(error: duckdb::Error) -> Error {
 /// # Errors
 /// `Invalid` with DuckDB's words; `NotFound` for a table that is not there; storage and output errors.
 pub fn query(source: &Source, sql: &str, at: &At, form: Form, out: &mut dyn Write) -> Result<()> {
+    query_each(source, sql, &|_| at.clone(), form, out)
+}
+
+/// The same, each table at a state of its own.
+///
+/// # Errors
+/// As [`query`].
+pub fn query_each(
+    source: &Source,
+    sql: &str,
+    at: &dyn Fn(&TableIdent) -> At,
+    form: Form,
+    out: &mut dyn Write,
+) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let connection = open(scratch.path(), MEMORY)?;
     let store = Store::read_only(System::real());
     for (ident, mentions) in mentions(&parsed(&connection, sql)?) {
-        let view = view(source, &store, &ident, &mentions, at, scratch.path())?;
+        let view = view(source, &store, &ident, &mentions, &at(&ident), scratch.path())?;
         connection.execute_batch(&view).map_err(failed)?;
     }
     let mut statement = connection.prepare(sql).map_err(failed)?;
@@ -99,8 +114,9 @@ pub fn query(source: &Source, sql: &str, at: &At, form: Form, out: &mut dyn Writ
     answer::write(&schema, std::iter::from_fn(step), form, out)
 }
 
-/// Gives the live rows of a snapshot batch by batch: some columns, then the path of the file and the row's number in it
-/// (from 0). Nothing else is read of a file, and no more than a batch is held beside DuckDB's `memory`, as `512MB`.
+/// Gives the live rows of a snapshot's `wanted` files batch by batch: some columns, then the path of the file and the row's
+/// number in it (from 0). Nothing else is read of a file, and no more than a batch is held beside DuckDB's `memory`, as
+/// `512MB`.
 ///
 /// # Errors
 /// Those of `each`; `Invalid` for files that cannot be read here; storage errors.
@@ -109,10 +125,12 @@ pub fn rows(
     snapshot: Option<&SnapshotRef>,
     columns: &[&str],
     memory: &str,
+    wanted: &mut dyn FnMut(&PlannedFile) -> bool,
     each: &mut dyn FnMut(&RecordBatch) -> Result<()>,
 ) -> Result<()> {
     let store = Store::read_only(System::real());
-    let plan = plan(&store, metadata, snapshot, &Predicate::True, false)?;
+    let mut plan = plan(&store, metadata, snapshot, &Predicate::True, false)?;
+    plan.files.retain(wanted);
     if plan.files.is_empty() {
         return Ok(());
     }
@@ -125,6 +143,16 @@ pub fn rows(
         each(&RecordBatch::from(&batch))?;
     }
     Ok(())
+}
+
+/// The locations of a snapshot's live data files.
+///
+/// # Errors
+/// Storage errors.
+pub fn files(metadata: &TableMetadata, snapshot: Option<&SnapshotRef>) -> Result<HashSet<String>> {
+    let store = Store::read_only(System::real());
+    let plan = plan(&store, metadata, snapshot, &Predicate::True, false)?;
+    Ok(plan.files.iter().map(|file| file.file.file_path().to_string()).collect())
 }
 
 fn open(scratch: &Path, memory: &str) -> Result<Connection> {

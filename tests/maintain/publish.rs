@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::expire::set_property;
 use super::{BODY, Lake, TABLE};
+use crate::kit::readings::CONTRACT;
 
 const WRONG: &str = "select n from probe.readings where n >= 30";
 
@@ -118,4 +119,32 @@ fn what_is_rolled_back_does_not_come_again_with_the_next_publishing() {
     assert_eq!(lake.numbers(), [numbers(0..1), numbers(4..5)].concat());
     lake.stop();
     assert_eq!(lake.json(&["doctor", "--deep", "--stopped"])["violations"], json!([]));
+}
+
+#[test]
+fn only_what_is_new_is_held_to_the_contract_and_only_to_the_one_it_came_under() {
+    let lake = Lake::new();
+    set_property(&lake, "laked.ingest.branch", "audit");
+    lake.send(0..1);
+    lake.lakectl(&["publish", TABLE]);
+    // Waiting records were let in by a version that a stricter one follows.
+    lake.send(1..2);
+    let stricter = CONTRACT.replace("version = 1", "version = 2").replace("[0, 1000000]", "[0, 15]");
+    lake.write_contract(&stricter);
+    let (code, _, complaint) = lake.contracts("apply", &[]);
+    assert_eq!(code, 0, "{complaint}");
+    let said = lake.lakectl(&["publish", TABLE, "--dry-run"]);
+    assert!(said.contains("10 rows in 2 files came under an earlier version"), "{said}");
+    let judged = |lake: &Lake| lake.json(&["publish", TABLE])["judged"].clone();
+    let found = judged(&lake);
+    assert_eq!((&found["audit"]["rows"], &found["earlier"]["rows"]), (&0.into(), &BODY.into()));
+    // What comes under it is held to it; what is shown already is not looked at again.
+    lake.send(0..1);
+    let found = judged(&lake);
+    assert_eq!((&found["audit"]["rows"], &found["earlier"]), (&BODY.into(), &json!(null)));
+    // A check may ask other tables, too: they are as they are.
+    lake.send(0..1);
+    let other = "select r.n from probe.readings r, probe.readings__rejected q where r.n = 0";
+    lake.lakectl(&["publish", TABLE, "--check", other]);
+    assert_eq!(lake.numbers().len() as u64, 4 * BODY);
 }

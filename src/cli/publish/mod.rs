@@ -1,21 +1,27 @@
 //! `lakectl publish`: what a branch has taken in is looked at, and shown to readers if it holds.
 //!
-//! The looks are of one snapshot, and that one is published: what comes in meanwhile waits for the next time.
+//! The looks are of one snapshot, and that one is published: what comes in meanwhile waits for the next time. Only files
+//! that readers do not see yet are held to the contract ([`news`]); a check is a query of the whole branch.
+
+mod news;
 
 use std::io::Write;
 
 use clap::Args;
+use iceberg::TableIdent;
 use serde::Serialize;
 
-use super::audit::{Report, audited, text};
-use super::change::Target;
-use super::refs::print_ref;
-use super::{Output, output};
+use self::news::{Earlier, News};
+use crate::cli::audit::{Report, audited, text};
+use crate::cli::change::Target;
+use crate::cli::refs::print_ref;
+use crate::cli::{Output, output};
 use crate::contract;
 use crate::error::{Error, Kind, Result};
 use crate::history::{INGEST_BRANCH, ingest_branch};
 use crate::maintain::refs::{RefPlan, publish};
-use crate::read::duck::{At, Form, query};
+use crate::read::duck::{At, Form, query_each};
+use crate::read::plan::PlannedFile;
 use crate::read::{Source, SourceTable};
 
 /// Bytes that are shown of a check's answer, at most.
@@ -31,7 +37,8 @@ pub struct Publish {
     /// The branch [default: the one that takes the table's records, by its property laked.ingest.branch].
     #[arg(long)]
     branch: Option<String>,
-    /// A query for what is wrong, as of the branch: nothing is published if it gives a row. Can be given more than once.
+    /// A query for what is wrong, the table as of the branch, others as they are: nothing is published if it gives a row.
+    /// Can be given more than once.
     #[arg(long = "check", value_name = "SQL")]
     checks: Vec<String>,
     /// Do not hold the branch's rows to the table's contract.
@@ -42,8 +49,10 @@ pub struct Publish {
 /// What was looked at.
 #[derive(Debug, Serialize)]
 struct Judged {
-    /// The rows against the table's contract, if it has one.
+    /// The rows that are new against the table's contract, if it has one.
     audit: Option<Report>,
+    /// What is new and was held to an earlier version.
+    earlier: Option<Earlier>,
     /// Each check, with what it gave, cut off; nothing if it holds.
     checks: Vec<(String, String)>,
 }
@@ -90,13 +99,20 @@ impl Publish {
     fn judged(&self, source: &Source, table: &SourceTable, upto: i64) -> Result<Judged> {
         let (ident, at) = (self.target.ident()?, At::Snapshot(upto));
         let carried = if self.no_audit { None } else { contract::carried(&ident, &table.metadata)? };
-        let audit = carried.map(|contract| audited(&ident.to_string(), &table.metadata, &contract, &at, SAMPLES));
+        let audit = carried.map(|contract| -> Result<_> {
+            let mut news = News::of(&table.metadata, upto, contract.hash())?;
+            let mut wanted = |file: &PlannedFile| news.wants(file);
+            let report = audited(&ident.to_string(), &table.metadata, &contract, &at, SAMPLES, &mut wanted)?;
+            Ok((report, news.earlier()))
+        });
+        let (audit, earlier) = audit.transpose()?.map_or((None, None), |(report, earlier)| (Some(report), earlier));
+        let state = |other: &TableIdent| if *other == ident { at.clone() } else { At::Now };
         let asked = |sql: &String| {
             let mut answer = Answer::default();
-            query(source, sql, &at, Form::Json, &mut answer)?;
+            query_each(source, sql, &state, Form::Json, &mut answer)?;
             Ok((sql.clone(), answer.text()))
         };
-        Ok(Judged { audit: audit.transpose()?, checks: self.checks.iter().map(asked).collect::<Result<_>>()? })
+        Ok(Judged { audit, earlier, checks: self.checks.iter().map(asked).collect::<Result<_>>()? })
     }
 }
 
@@ -136,6 +152,9 @@ fn print(plan: &RefPlan, judged: Option<&Judged>, dry_run: bool, form: Output) -
     }
     if let Some(report) = judged.and_then(|judged| judged.audit.as_ref()) {
         output::line(text(report).trim_end())?;
+    }
+    if let Some(earlier) = judged.and_then(|judged| judged.earlier.as_ref()) {
+        output::line(earlier.to_string())?;
     }
     for (sql, answer) in judged.iter().flat_map(|judged| &judged.checks) {
         let found = if answer.is_empty() { "holds".to_string() } else { format!("does not hold:\n{answer}") };
