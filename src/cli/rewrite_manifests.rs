@@ -1,16 +1,16 @@
 //! `lakectl rewrite-manifests`.
 
 use clap::Args;
+use iceberg::spec::DataFile;
 use laked_catalog::store::Store;
 use laked_catalog::system::System;
 use serde::Serialize;
 
 use super::rewriting::Work;
 use super::{Output, output};
-use crate::daemon::clustering::clusters;
+use crate::daemon::clustering::{Clusters, clusters};
 use crate::error::{Kind, Result};
 use crate::history::all_is_published;
-use crate::maintain::manifests::Clustering;
 use crate::read::Source;
 use crate::read::source::ident_of;
 
@@ -37,8 +37,10 @@ struct Report {
     manifests_after: usize,
     replaced: usize,
     made: usize,
-    /// Files that are listed anew.
+    /// Files that are listed anew, their rows and bytes.
     files: usize,
+    rows: u64,
+    bytes: u64,
     snapshot: Option<i64>,
 }
 
@@ -55,7 +57,7 @@ impl RewriteManifests {
             let table = source.table(&ident)?;
             all_is_published(&table.metadata, &table.refs)?;
             let clusters = clusters(&reader, (&ident, &table.metadata))?;
-            report = self.report(clusters.before, &clusters.plan);
+            report = self.report(&clusters);
             if self.dry_run || clusters.plan.made.is_empty() {
                 break;
             }
@@ -73,9 +75,10 @@ impl RewriteManifests {
         print(&report, form)
     }
 
-    fn report(&self, before: usize, plan: &Clustering) -> Report {
+    fn report(&self, Clusters { before, plan, clustered }: &Clusters) -> Report {
         let (replaced, made) = (plan.replaced.len(), plan.made.len());
-        let done = !plan.made.is_empty();
+        let (done, before) = (!plan.made.is_empty(), *before);
+        let files = || clustered.made.iter().flat_map(|made| &made.entries).map(|entry| &entry.data_file);
         Report {
             table: self.table.clone(),
             dry_run: self.dry_run,
@@ -83,7 +86,9 @@ impl RewriteManifests {
             manifests_after: if done { before - replaced + made } else { before },
             replaced: if done { replaced } else { 0 },
             made,
-            files: plan.made.iter().map(Vec::len).sum(),
+            files: files().count(),
+            rows: files().map(DataFile::record_count).sum(),
+            bytes: files().map(DataFile::file_size_in_bytes).sum(),
             snapshot: None,
         }
     }
@@ -98,10 +103,12 @@ fn print(report: &Report, form: Output) -> Result<()> {
     }
     let verb = if report.dry_run { "would become" } else { "became" };
     output::line(format!(
-        "{} of {} manifests {verb} {}: {} files are listed by their partitions",
+        "{} of {} manifests {verb} {}: {} files, {} rows, {} are listed by their partitions",
         output::count(report.replaced as u64),
         output::count(report.manifests_before as u64),
         output::count(report.made as u64),
         output::count(report.files as u64),
+        output::count(report.rows),
+        output::bytes(report.bytes),
     ))
 }

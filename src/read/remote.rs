@@ -138,13 +138,10 @@ fn answered(url: &str, mut response: Response<Body>) -> Result<Vec<u8>> {
         401 => refused(Kind::Forbidden, "the daemon asks for a token: set LAKECTL_TOKEN, or give --token-file"),
         403 => refused(Kind::Forbidden, "the daemon does not allow it"),
         404 => Err(Error::new(Kind::NotFound, "the daemon knows no such thing").with("url", url)),
-        409 => refused(Kind::Conflict, "the daemon refuses"),
+        409 => Err(Error::new(Kind::Conflict, words()).with("url", url)),
         503 => refused(Kind::Unavailable, "the daemon cannot do it now: try again"),
         500.. => refused(Kind::Unknown, "the daemon failed; if this was to change something, look whether it did"),
-        _ => Err(Error::new(Kind::Invalid, "the daemon refuses")
-            .with("status", status)
-            .with("url", url)
-            .with("answer", words())),
+        _ => Err(Error::new(Kind::Invalid, words()).with("status", status).with("url", url)),
     }
 }
 
@@ -152,5 +149,6 @@ fn answered(url: &str, mut response: Response<Body>) -> Result<Vec<u8>> {
 fn said(body: &[u8]) -> String {
     let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let words = json["detail"].as_str().or_else(|| json["error"]["message"].as_str());
-    words.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_string)
+    let all = || Some(String::from_utf8_lossy(body).into_owned()).filter(|text| !text.is_empty());
+    words.map(str::to_string).or_else(all).unwrap_or_else(|| "the daemon refuses".to_string())
 }
