@@ -181,11 +181,12 @@ impl Intents {
         let path = self.folder.join(format!("{number:010}.log"));
         state.number = number;
         let fresh = self.write_log(state, &path).map_err(|error| failed(error, &path))?;
-        for (older, path) in logs(disk, &self.folder).map_err(|error| failed(error, &self.folder))? {
-            if older < number {
-                disk.remove(&path).map_err(|error| failed(error, &path))?;
-            }
+        let logs = logs(disk, &self.folder).map_err(|error| failed(error, &self.folder))?;
+        for (_, path) in logs.iter().filter(|(older, _)| *older < number) {
+            disk.remove(path).map_err(|error| failed(error, path))?;
         }
+        // What they name is forgotten, after a power cut too.
+        disk.sync_dir(&self.folder).map_err(|error| failed(error, &self.folder))?;
         state.log = Some(fresh);
         Ok(())
     }

@@ -200,8 +200,8 @@ impl Store {
             side_by_side(disk, &mut files, sync)?;
         }
         let named = files.iter_mut().try_for_each(|file| {
-            file.rename().map_err(|error| failed(error, "publishing a file", &file.location))?;
-            file.disarm();
+            let fresh = file.rename().map_err(|error| failed(error, "publishing a file", &file.location))?;
+            folders.extend(fresh.iter().filter_map(|folder| folder.parent().map(Path::to_path_buf)));
             Ok(())
         });
         let durable = named.and_then(|()| {
@@ -444,6 +444,21 @@ mod tests {
         let store = Store::local(System::real(), folder.path().join("staging")).expect("opens");
         let base = location_of(folder.path()).expect("UTF-8");
         (folder, store, base)
+    }
+
+    #[test]
+    fn a_folder_that_is_removed_while_files_are_written_is_made_again() {
+        let (folder, store, base) = store();
+        let place = folder.path().join("t/p=1");
+        let file = |name: &str| {
+            let mut file = store.stage(&format!("{base}/t/p=1/{name}")).expect("stages");
+            file.write_all(name.as_bytes()).map(|()| file).expect("is written")
+        };
+        store.publish(vec![file("a")]).expect("publishes");
+        store.delete(&format!("{base}/t/p=1/a")).expect("deletes");
+        let sweeps = || Ok(store.disk().remove_dir(&place)?);
+        store.publish_after(vec![file("b"), file("c")], &sweeps).expect("publishes");
+        assert_eq!(store.disk().list(&place).expect("lists").len(), 2);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::DiskFile;
 use super::local::{Store, failed};
+use super::staged::unmake;
 use crate::error::Result;
 
 /// A file that has its name, and is not durable until it is settled. It is held open, so that it can be synced whatever
@@ -41,15 +42,11 @@ impl Store {
         let path = self.path(location)?;
         let folder = path.parent().unwrap_or(Path::new("/")).to_path_buf();
         let disk = self.disk().as_ref();
-        let written = disk.create(&path).and_then(|mut file| match file.write_all(bytes) {
-            Ok(()) => Ok(file),
-            Err(error) => {
-                drop(file);
-                let _ = disk.remove(&path);
-                Err(error)
-            }
-        });
-        let file = written.map_err(|error| failed(error, "placing a file", location))?;
+        let written = disk.create(&path).and_then(|mut file| file.write_all(bytes).map(|()| file));
+        let file = written.map_err(|error| {
+            unmake(disk, &path, &error);
+            failed(error, "placing a file", location)
+        })?;
         Ok(Placed { location: location.to_string(), folder, file })
     }
 

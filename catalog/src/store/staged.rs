@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile};
+use super::local::make_dirs;
 
 /// A staged file. Dropping it unpublished removes the temporary file.
 pub struct Staged {
@@ -24,7 +25,7 @@ impl std::fmt::Debug for Staged {
 
 impl Staged {
     pub(super) fn create(disk: Arc<dyn Disk>, location: &str, target: PathBuf, temporary: PathBuf) -> io::Result<Self> {
-        let file = Some(disk.create(&temporary)?);
+        let file = Some(disk.create(&temporary).inspect_err(|error| unmake(disk.as_ref(), &temporary, error))?);
         Ok(Self { location: location.to_string(), target, temporary, disk, file, written: 0 })
     }
 
@@ -64,8 +65,29 @@ impl Staged {
         self.file = None;
     }
 
-    /// Gives the file its name; it must not be taken.
-    pub(super) fn rename(&mut self) -> io::Result<()> {
+    /// Gives the file its name, which must not be taken; if this fails it has none. Folders that were empty may be
+    /// removed by others while the file was written: they are made again, and given, outermost first.
+    pub(super) fn rename(&mut self) -> io::Result<Vec<PathBuf>> {
+        let mut fresh = Vec::new();
+        let named = match self.take_name() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_dirs(self.disk.as_ref(), self.folder())
+                .and_then(|made| {
+                    fresh = made;
+                    self.take_name()
+                }),
+            result => result,
+        };
+        match named {
+            Ok(()) => self.disarm(),
+            Err(error) => {
+                unmake(self.disk.as_ref(), &self.target, &error);
+                return Err(error);
+            }
+        }
+        Ok(fresh)
+    }
+
+    fn take_name(&self) -> io::Result<()> {
         match self.disk.rename_new(&self.temporary, &self.target) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.carry_over(),
             result => result,
@@ -73,7 +95,7 @@ impl Staged {
     }
 
     /// The target is on another file system: copies beside it, then renames there.
-    fn carry_over(&mut self) -> io::Result<()> {
+    fn carry_over(&self) -> io::Result<()> {
         let name = self.temporary.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let beside = self.folder().join(format!(".{name}"));
         let result = self.copy_to(&beside).and_then(|()| self.disk.rename_new(&beside, &self.target));
@@ -140,5 +162,13 @@ impl Staged {
     /// It has its name now: nothing is left to remove.
     pub(super) fn disarm(&mut self) {
         self.temporary = PathBuf::new();
+    }
+}
+
+/// A call that was to make a new file reported failure, perhaps after it took effect: nothing of it stays. What was there
+/// before does.
+pub(super) fn unmake(disk: &dyn Disk, path: &Path, error: &io::Error) {
+    if error.kind() != io::ErrorKind::AlreadyExists {
+        let _ = disk.remove(path);
     }
 }

@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::store::Store;
+use crate::system::System;
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from("/").join(name)
@@ -73,4 +75,47 @@ fn faults_befall_the_nth_operation_and_a_dead_process_does_nothing() {
     drop((lock, file));
     assert!(disk.is_dead(), "the old handle stays dead");
     assert_eq!(content(&next.outside(), "f"), Some(b"to".to_vec()));
+}
+
+/// Files below a folder.
+fn files(disk: &SimulatedDisk, folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, stat) in disk.list(&path(folder)).unwrap_or_default() {
+        let name = format!("{folder}/{}", name.to_string_lossy());
+        if stat.is_dir { found.extend(files(disk, &name)) } else { found.push(name) }
+    }
+    found
+}
+
+#[test]
+fn a_file_whose_making_reports_failure_is_not_there() {
+    type Make = fn(&Store) -> crate::Result<()>;
+    let ways: [(&str, Make); 2] = [
+        ("published", |store| {
+            let staged = ["t/a", "t/p=1/b"].map(|name| {
+                let mut file = store.stage(&format!("file:///{name}"))?;
+                file.write_all(b"bytes").map(|()| file).map_err(Error::from)
+            });
+            store.publish(staged.into_iter().collect::<crate::Result<_>>()?)
+        }),
+        ("placed", |store| store.place("file:///t/c", b"bytes").and_then(|placed| store.settle(placed))),
+    ];
+    for (name, make) in ways {
+        for nth in 1.. {
+            let disk = SimulatedDisk::new();
+            ["lake", "t"].iter().for_each(|folder| disk.make_dir(&path(folder)).expect("is made"));
+            let system = System { disk: Arc::new(disk.clone()), ..System::real() };
+            let store = Store::local(system, path("lake/staging")).expect("opens");
+            disk.arm(Fault::After(DiskError::Io), nth);
+            let made = make(&store);
+            if !disk.fired() {
+                made.expect("nothing is wrong");
+                break;
+            }
+            let settles = name == "placed" && nth > 2;
+            let left = files(&disk, "t");
+            assert!(made.is_err() && (left.is_empty() || settles), "{name}, {nth}: {left:?}");
+            assert_eq!(files(&disk, "lake/staging"), Vec::<String>::new(), "{name}, {nth}");
+        }
+    }
 }
