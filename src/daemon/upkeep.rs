@@ -5,6 +5,7 @@
 //! verb's request as JSON, `dry-run` among its fields; the answer is its report. The namespace's levels are joined by
 //! U+001F, as in the catalog's paths.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +15,25 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use iceberg::{NamespaceIdent, TableIdent};
-use laked_catalog::Catalog;
 use laked_catalog::access::{Needs, Role, Rule};
+use laked_catalog::{Catalog, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::lake::Lake;
 use super::lane::Stop;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::http::Problem;
-use crate::maintain::{expire, ledger, orphans};
+use crate::maintain::ledger::{self, Round};
+use crate::maintain::reach::Reach;
+use crate::maintain::{expire, orphans};
 
 /// How long the thread sleeps at most: what other processes owe is seen after that.
 const SLEEP: Duration = Duration::from_secs(10);
+
+/// Tables of which the thread keeps what they reach, at most.
+const KEPT: usize = 64;
 
 /// What each route needs.
 pub const RULES: [Rule; 4] = [
@@ -113,17 +120,40 @@ pub fn problem(error: &Error) -> Problem {
 /// Unlinks what is due until it is told to stop. What fails is put off and tried again by the ledger's own times.
 pub fn unlink(catalog: &Catalog, stop: &Stop) {
     let clock = catalog.store().system().clock.clone();
+    let mut known = Known::default();
     while !stop.is_stopping() {
-        let done = ledger::unlink_due(catalog, clock.now_ms());
-        match done {
-            Ok(done) if done.files + done.needed > 0 => {
-                tracing::info!(files = done.files, needed = done.needed, "expired files are unlinked");
+        match ledger::unlink_due_with(catalog, clock.now_ms(), &mut known.reach) {
+            Ok(Round { unlinked, tables, .. }) => {
+                if unlinked.files + unlinked.needed > 0 {
+                    tracing::info!(files = unlinked.files, needed = unlinked.needed, "expired files are unlinked");
+                }
+                known.keep(tables);
             }
-            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the deletion ledger was not settled; it is tried again"),
         }
         let next = catalog.next_owed_ms().ok().flatten().map_or(i64::MAX, |next| next - clock.now_ms());
         let next = Duration::from_millis(u64::try_from(next).unwrap_or(0).max(100));
         stop.pause(next.min(SLEEP));
+    }
+}
+
+/// What tables reach, from one look to the next: a table that expires each minute is owed to each minute, and only what
+/// is new of it is read.
+#[derive(Default)]
+struct Known {
+    tables: BTreeMap<Uuid, Arc<Table>>,
+    reach: Reach,
+}
+
+impl Known {
+    fn keep(&mut self, looked_at: BTreeMap<Uuid, Arc<Table>>) {
+        if looked_at.is_empty() {
+            return;
+        }
+        if self.tables.len() + looked_at.len() > KEPT {
+            self.tables.clear();
+        }
+        self.tables.extend(looked_at);
+        self.reach.forget_all_but(self.tables.values().map(|table| table.metadata.as_ref()));
     }
 }

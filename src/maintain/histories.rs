@@ -54,6 +54,7 @@ impl Model {
 pub struct History {
     pub catalog: Catalog,
     pub clock: Arc<SimulatedClock>,
+    pub disk: SimulatedDisk,
     pub ident: TableIdent,
     /// What each snapshot that ever was reaches.
     pub model: BTreeMap<i64, Model>,
@@ -68,14 +69,15 @@ impl History {
     pub fn new(seed: u64, properties: &[(&str, &str)]) -> History {
         let clock = Arc::new(SimulatedClock::at(START_MS));
         let ids = Arc::new(SimulatedIds::after(START_MS.unsigned_abs()));
-        let system = System { clock: clock.clone(), ids, disk: Arc::new(SimulatedDisk::new()) };
+        let disk = SimulatedDisk::new();
+        let system = System { clock: clock.clone(), ids, disk: Arc::new(disk.clone()) };
         let store = Store::local(system, PathBuf::from("/lake/staging")).expect("opens");
         let state = State::open(&Database::Memory).expect("opens");
         let catalog = Catalog::over(state, "file:///lake/warehouse".into(), store);
         let namespace = NamespaceIdent::new("n".into());
         catalog.create_namespace(&namespace, BTreeMap::new()).expect("is made");
         let ident = TableIdent::new(namespace, "t".into());
-        let history = History { catalog, clock, ident, model: BTreeMap::new(), random: seed, count: 0 };
+        let history = History { catalog, clock, disk, ident, model: BTreeMap::new(), random: seed, count: 0 };
         history.create(&history.ident, properties);
         history
     }

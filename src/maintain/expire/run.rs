@@ -107,9 +107,10 @@ pub fn expire_with(catalog: &Catalog, ident: &TableIdent, request: &Request, rea
                 Outcome::Unknown(error) => return Err(error),
             }
         }
-        report.unlinked = ledger::unlink_due_with(catalog, clock.now_ms(), reach)?;
+        // What fails of other tables is tried again, and no business of who expired this one.
+        report.unlinked = ledger::unlink_due_with(catalog, clock.now_ms(), reach)?.of(table.metadata.uuid())?;
         match catalog.load(ident) {
-            Ok(table) => reach.forget_all_but(&table.metadata),
+            Ok(table) => reach.forget_all_but([table.metadata.as_ref()]),
             Err(_) => *reach = Reach::default(),
         }
         return Ok(report);

@@ -189,9 +189,9 @@ impl Reach {
         Ok(reached)
     }
 
-    /// Forgets what was read, but for the lists of a table and the manifests in them: so much is worth to be kept for the
-    /// table's next plan, which reads what is new since. Of a table of more than [`MOST`] files nothing is kept.
-    pub fn forget_all_but(&mut self, metadata: &TableMetadata) {
+    /// Forgets what was read, but for the lists of some tables and the manifests in them: so much is worth to be kept for
+    /// the tables' next plan, which reads what is new since. Of more than [`MOST`] files nothing is kept.
+    pub fn forget_all_but<'a>(&mut self, tables: impl IntoIterator<Item = &'a TableMetadata>) {
         let old = std::mem::take(self);
         let files = |live: &Live| match live {
             Live::Hashes(hashes) => hashes.len(),
@@ -200,7 +200,7 @@ impl Reach {
         if old.live.values().map(files).sum::<usize>() > MOST {
             return;
         }
-        for snapshot in metadata.snapshots() {
+        for snapshot in tables.into_iter().flat_map(TableMetadata::snapshots) {
             let list = snapshot.manifest_list();
             let Some(numbers) = old.lists.get(list) else { continue };
             let numbers = numbers.iter().map(|number| self.number(old.manifests[*number].clone())).collect();
