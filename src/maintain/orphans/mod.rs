@@ -10,7 +10,7 @@
 //!   so less than a day takes `--force`.
 //!
 //! Locations are compared as paths, because engines spell them differently (`file:/x`, `file:///x`). If anything that may
-//! name a file cannot be read, nothing is removed. What the daemon itself has staged lies in the lake's `staging/`, not in
+//! name a file cannot be read, nothing is removed; nor if a metadata file cannot be, whose table's files may lie beside it. What the daemon itself has staged lies in the lake's `staging/`, not in
 //! a table's folder, and is swept when the lake is opened.
 //!
 //! A metadata file stays for a day whatever is asked: a commit under way has written its own, and no intent names it.
@@ -20,7 +20,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +28,7 @@ use iceberg::TableIdent;
 use laked_catalog::store::{Entry, path_of};
 use laked_catalog::{Catalog, Table};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::expire::{lies_in, may_collect, own_folders};
 use super::reach::{Reach, hash_of};
@@ -125,8 +126,9 @@ pub fn remove_orphans(
     may_collect(&table.metadata)?;
     let before_ms = catalog.store().system().clock.now_ms().saturating_sub(request.older_than_ms);
     let mut reach = Reach::default();
-    let mut named = named_by(catalog, &table, &mut reach)?;
-    let (mut shared, mut listed) = listed(catalog, &table)?;
+    let mut uuids = HashMap::from([(hash_of(&table.metadata_location), table.metadata.uuid())]);
+    let mut named = named_by(catalog, &table, &mut reach, &mut uuids)?;
+    let (mut shared, mut listed) = listed(catalog, &table, &uuids)?;
     let day_ms = before_ms.min(catalog.store().system().clock.now_ms().saturating_sub(DAY_MS));
     let fresh = |entry: &Entry| entry.location.ends_with(".metadata.json") && entry.modified >= moment(day_ms);
     listed.retain(|entry| !fresh(entry));
@@ -137,7 +139,7 @@ pub fn remove_orphans(
     named.extend(in_flight().iter().map(|file| hash_of(file)));
     let again = catalog.load(ident)?;
     if again.metadata_location != table.metadata_location {
-        named.extend(named_by(catalog, &again, &mut reach)?);
+        named.extend(named_by(catalog, &again, &mut reach, &mut uuids)?);
     }
     shared.sort();
     shared.dedup();
@@ -160,15 +162,23 @@ pub fn remove_orphans(
 }
 
 /// What the table itself names: by its snapshots and those of the metadata files in its log, which a restore may go back
-/// to; and what it owes.
-fn named_by(catalog: &Catalog, table: &Table, reach: &mut Reach) -> Result<HashSet<u64>> {
+/// to; and what it owes. `uuids` learns which table those files are of.
+fn named_by(
+    catalog: &Catalog,
+    table: &Table,
+    reach: &mut Reach,
+    uuids: &mut HashMap<u64, Uuid>,
+) -> Result<HashSet<u64>> {
     let store = catalog.store();
     let mut named = reach.all(store, &table.metadata)?;
     let log = table.metadata.metadata_log().iter().map(|log| log.metadata_file.as_str());
     for location in log {
         named.insert(hash_of(location));
         match catalog.metadata_at(location) {
-            Ok(older) => named.extend(reach.still_there(store, &older)?),
+            Ok(older) => {
+                uuids.insert(hash_of(location), older.uuid());
+                named.extend(reach.still_there(store, &older)?);
+            }
             // Of those that a commit has overtaken nothing is read any more, and a power cut may have cut them short.
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => {}
             Err(error) => return Err(error),
@@ -183,8 +193,9 @@ fn named_by(catalog: &Catalog, table: &Table, reach: &mut Reach) -> Result<HashS
     Ok(named)
 }
 
-/// The files in the table's folders, and the folders among them that are not the table's alone.
-fn listed(catalog: &Catalog, table: &Table) -> Result<(Vec<String>, Vec<Entry>)> {
+/// The files in the table's folders, and the folders among them that are not the table's alone. Of metadata files in
+/// `uuids` is known which table they are of.
+fn listed(catalog: &Catalog, table: &Table, uuids: &HashMap<u64, Uuid>) -> Result<(Vec<String>, Vec<Entry>)> {
     let own = own_folders(&table.metadata);
     let mut listed = Vec::new();
     for folder in &own {
@@ -194,13 +205,29 @@ fn listed(catalog: &Catalog, table: &Table) -> Result<(Vec<String>, Vec<Entry>)>
     let mut shared: Vec<String> =
         near.filter(|near| near.ident.as_ref() != Some(&table.ident)).map(|near| near.folder).collect();
     for entry in listed.iter().filter(|entry| entry.location.ends_with(".metadata.json")) {
-        // One that cannot be read is no table's, and an orphan like others.
-        let foreign = catalog.metadata_at(&entry.location).is_ok_and(|other| other.uuid() != table.metadata.uuid());
+        let of = match uuids.get(&hash_of(&entry.location)) {
+            Some(uuid) => Some(*uuid),
+            None => table_of(catalog, &entry.location)?,
+        };
+        let foreign = of.is_some_and(|uuid| uuid != table.metadata.uuid());
         if let Some((folder, _)) = entry.location.rsplit_once('/').filter(|_| foreign) {
             shared.push(folder.strip_suffix("/metadata").unwrap_or(folder).to_string());
         }
     }
     Ok((shared, listed))
+}
+
+/// The table that a metadata file is of; none for one that is no metadata, and an orphan like others.
+fn table_of(catalog: &Catalog, location: &str) -> Result<Option<Uuid>> {
+    match catalog.metadata_at(location) {
+        Ok(metadata) => Ok(Some(metadata.uuid())),
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => Ok(None),
+        Err(error) => {
+            let message = "a metadata file in the table's folders cannot be read, so it cannot be told whose files lie \
+                           beside it: nothing is removed; look at it, then try again";
+            Err(Error::new(error.kind(), message).with("location", location).because(error))
+        }
+    }
 }
 
 /// Adds what all other tables name, and the folders that they share with this one.

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use iceberg::TableIdent;
 use iceberg::spec::MAIN_BRANCH;
+use laked_catalog::store::Fault;
 use proptest::prelude::*;
 
 use super::*;
@@ -145,6 +146,34 @@ fn folders_of_others_are_left_alone() {
     put(&history, &format!("{location}/data/own"));
     history.catalog.register_table(&ident("copy"), history.table().metadata_location.clone()).expect("is registered");
     assert_eq!(orphans_of(&history).files, 0);
+}
+
+#[test]
+fn a_foreign_table_whose_metadata_cannot_be_read_now_keeps_its_files() {
+    let mut history = History::new(4, &[]);
+    (0..3).for_each(|_| history.append(MAIN_BRANCH));
+    let location = history.table().metadata.location().to_string();
+    let other = TableIdent::from_strs(["n", "other"]).expect("a name");
+    let theirs = history.create(&other, &[]).metadata_location.clone();
+    let metadata = history.store().read(&theirs).expect("reads");
+    history.store().put(&format!("{location}/inner/metadata/v1.metadata.json"), &metadata).expect("is written");
+    let (kept, lost) = (format!("{location}/inner/data/theirs"), format!("{location}/data/lost"));
+    history.store().put(&kept, b"x").expect("is written");
+    let (mut refused, mut told) = (0, 0);
+    for nth in 1.. {
+        put(&history, &lost);
+        history.disk.arm(Fault::Unreadable, nth);
+        let done = remove_orphans(&history.catalog, &history.ident, &Request::default(), &Vec::new);
+        if !history.disk.fired() {
+            break;
+        }
+        history.disk.disarm();
+        assert!(history.store().len(&kept).is_ok(), "read {nth}: {done:?}");
+        refused += usize::from(done.is_err());
+        told += usize::from(done.is_err_and(|error| error.to_string().contains("whose files lie")));
+        history.store().delete(&lost).expect("is deleted");
+    }
+    assert!(refused > 10 && told > 0, "{refused} refused, {told} for the foreign table's metadata");
 }
 
 #[test]
