@@ -31,6 +31,7 @@ pub fn clusters(store: &Store, (ident, metadata): (&TableIdent, &TableMetadata))
         expect_uuid: metadata.uuid(),
         replaced: plan.replaced.iter().map(|number| manifests[*number].manifest.manifest_path.clone()).collect(),
         made: plan.made.iter().map(|files| made(&manifests, files)).collect(),
+        summary: Vec::new(),
     };
     Ok(Clusters { before: manifests.len(), plan, clustered })
 }

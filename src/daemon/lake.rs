@@ -19,6 +19,7 @@ use laked_catalog::{Catalog, Database, State};
 use super::compaction::{Manner, Stepped, planned, step};
 use super::contracts::Contracts;
 use super::doors::{Runs, TableDoors};
+use super::erasing::Erasures;
 use super::force::{Force, InForce};
 use super::guard::Rules;
 use super::lane::{Feed, Lane, Pace, Stop, Worker};
@@ -70,6 +71,7 @@ pub struct Lake {
     watch: Mutex<Option<Watch>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     maintenance: Arc<Maintenance>,
+    pub(super) erasures: Erasures,
     stop: Arc<Stop>,
     _lock: Box<dyn DiskLock>,
 }
@@ -114,6 +116,7 @@ impl Lake {
         let means = Means::new(catalog.clone(), committer.clone(), budget.clone(), upkeep, stop.clone());
         let lake = Lake {
             maintenance: Arc::new(Maintenance::new(means)?),
+            erasures: Erasures::default(),
             budget,
             settings,
             system,

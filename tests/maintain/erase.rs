@@ -95,7 +95,7 @@ fn numbers_left(more: std::ops::Range<u64>) -> Vec<u64> {
 }
 
 /// Every file of a folder that has these bytes, as they are or in what Parquet and Avro pack.
-fn with_bytes(folder: &Path, needle: &str) -> Vec<PathBuf> {
+pub fn with_bytes(folder: &Path, needle: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -168,6 +168,8 @@ fn no_byte_of_a_person_is_left_and_everybody_else_is_beside_a_producer() {
     assert!(lake.path().join("done").join(TABLE).join("theirs.csv").exists(), "it has nothing of theirs");
     let again = erase(&lake, &[]);
     assert_eq!((&again["complete"], rows(&again, "table")), (&json!(true), Value::Null), "{again}");
+    let orphans = lake.json(&["remove-orphans", TABLE, "--dry-run", "--force", "--older-than", "0s"]);
+    assert_eq!(orphans["files"], 0, "{orphans}");
     let kept = done["kept-at"].as_str().expect("a place");
     assert_eq!(serde_json::from_slice::<Value>(&fs::read(kept).expect("reads")).expect("JSON"), done);
     assert_eq!(lake.lakectl(&["quarantine", "show", TABLE]).matches("zz-somebody-1").count(), 1);

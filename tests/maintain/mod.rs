@@ -12,6 +12,7 @@ mod compact_verb;
 mod curve;
 mod erase;
 mod erase_histories;
+mod erase_leftovers;
 mod evolve;
 mod expire;
 mod inspect;

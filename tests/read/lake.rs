@@ -33,7 +33,8 @@ pub struct Lake {
     pub catalog: Catalog,
     /// Its storage.
     pub store: Store,
-    committer: Committer,
+    /// What commits to its tables.
+    pub committer: Committer,
 }
 
 /// `ns.table`.

@@ -125,10 +125,11 @@ impl Catalog {
     }
 
     /// Leaves no byte in the database of what it no longer says: locations of files that were owed, names of tables.
+    /// `false` if somebody reads it for too long, and it may.
     ///
     /// # Errors
     /// Database errors.
-    pub fn forget_deleted(&self) -> Result<()> {
+    pub fn forget_deleted(&self) -> Result<bool> {
         self.inner.state.forget()
     }
 
@@ -186,6 +187,6 @@ impl Catalog {
 }
 
 /// A table's folder, by that of its metadata.
-fn table_folder(metadata: &str) -> &str {
+pub(super) fn table_folder(metadata: &str) -> &str {
     metadata.strip_suffix("/metadata").unwrap_or(metadata)
 }

@@ -17,6 +17,7 @@ mod deletions;
 mod drops;
 mod evolve;
 mod gzip;
+mod leftovers;
 mod listing;
 mod names;
 mod plausible;

@@ -3,7 +3,7 @@
 
 use iceberg::TableIdent;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::deletions::ident_of;
 use super::{Catalog, key};
@@ -143,6 +143,15 @@ impl Catalog {
     /// Database errors.
     pub fn end_run(&self, id: &str, state: RunState, report: &Value) -> Result<()> {
         self.inner.state.end_run(id, state.word(), self.now_ms(), &bytes_of(report))
+    }
+
+    /// Empties the reports of a table's runs that have ended: they name partitions and files.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn forget_reports(&self, table: &TableIdent) -> Result<()> {
+        let table = (key(table.namespace()), table.name());
+        self.inner.state.empty_reports((&table.0, table.1), &bytes_of(&json!({})))
     }
 
     /// Writes down that whatever this daemon had begun was cut off, and gives it: for a daemon that starts.

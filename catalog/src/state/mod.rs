@@ -141,10 +141,11 @@ impl State {
     }
 
     /// Leaves no byte of rows that were deleted: in SQLite's file and log. Commits wait so long; PostgreSQL looks after itself.
+    /// `false` if somebody reads for too long, and the log is as it was.
     ///
     /// # Errors
     /// Database errors.
-    pub fn forget(&self) -> Result<()> {
+    pub fn forget(&self) -> Result<bool> {
         self.engine.forget()
     }
 

@@ -100,6 +100,13 @@ impl State {
         self.transact(|session| session.execute(sql, &values).map(drop))
     }
 
+    /// Puts this report in the place of those of a table's runs that have ended.
+    pub fn empty_reports(&self, (namespace, name): (&str, &str), report: &[u8]) -> Result<()> {
+        let sql = "UPDATE maintenance_runs SET report = ?3 WHERE namespace = ?1 AND name = ?2 AND state <> ?4";
+        let values = [namespace.into(), name.into(), report.into(), RUNNING.into()];
+        self.transact(|session| session.execute(sql, &values).map(drop))
+    }
+
     /// Ends whatever goes on of a daemon that has died, and gives it.
     pub fn cut_off_runs(&self, owner: &str, state: &str, now_ms: i64) -> Result<Vec<RunRow>> {
         let select = format!("SELECT {COLUMNS} FROM maintenance_runs WHERE owner = ?1 AND state = ?2 ORDER BY id");

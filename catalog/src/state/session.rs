@@ -157,11 +157,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// The work's, and then nothing took effect; database errors, and then it may have.
     fn transaction(&self, work: Work<'_>) -> Result<()>;
 
-    /// Leaves no byte of rows that were deleted, as far as the database is ours to look after.
+    /// Leaves no byte of rows that were deleted, as far as the database is ours to look after; `false` if somebody reads
+    /// for too long, and it may.
     ///
     /// # Errors
     /// Database errors.
-    fn forget(&self) -> Result<()> {
-        Ok(())
+    fn forget(&self) -> Result<bool> {
+        Ok(true)
     }
 }

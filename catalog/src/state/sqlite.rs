@@ -116,10 +116,12 @@ impl Engine for Sqlite {
     }
 
     /// The file without its free pages, and an empty log beside it. (`secure_delete` would cost each commit instead.)
-    fn forget(&self) -> Result<()> {
+    fn forget(&self) -> Result<bool> {
         let writer = self.writer();
         writer.execute_batch("VACUUM").map_err(failed)?;
-        writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)
+        // It does not fail if somebody reads from the log: it says so in its first column.
+        let busy: i64 = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(failed)?;
+        Ok(busy == 0)
     }
 
     fn transaction(&self, work: Work<'_>) -> Result<()> {
@@ -181,6 +183,28 @@ impl Session for Over<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_that_somebody_reads_is_not_emptied_and_that_is_said() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let sqlite = Sqlite::open(Some(&folder.path().join("catalog.db"))).expect("opens");
+        let write = |text: &str| {
+            let sql = "UPDATE settled SET count = count + 1";
+            sqlite.transaction(&mut |session| session.execute(sql, &[]).map(drop)).expect(text);
+        };
+        sqlite.writer().execute_batch("PRAGMA busy_timeout=0").expect("is set");
+        write("the first");
+        sqlite
+            .snapshot(&mut |reader| {
+                reader.query("SELECT count FROM settled", &[])?;
+                write("one that the reader does not see");
+                assert!(!sqlite.forget()?, "the log is in use");
+                Ok(())
+            })
+            .expect("reads");
+        assert!(sqlite.forget().expect("forgets"));
+        assert_eq!(std::fs::metadata(folder.path().join("catalog.db-wal")).expect("is there").len(), 0);
+    }
 
     #[test]
     fn what_is_committed_is_durable_and_every_table_is_strict() {

@@ -47,6 +47,8 @@ pub struct Clustered {
     pub replaced: HashSet<String>,
     /// Those that come.
     pub made: Vec<Made>,
+    /// Further fields of the snapshot's summary.
+    pub summary: Vec<(String, String)>,
 }
 
 /// The manifests of a table's current snapshot.
@@ -113,6 +115,8 @@ impl Making<'_, '_> {
         ];
         let alive = |manifest: &ManifestFile| manifest.has_added_files() || manifest.has_existing_files();
         manifests.extend(kept.into_iter().filter(alive));
-        Ok((manifests, figures.map(|(name, figure)| (name.to_string(), figure.to_string())).to_vec()))
+        let mut fields = figures.map(|(name, figure)| (name.to_string(), figure.to_string())).to_vec();
+        fields.extend(clustered.summary.iter().cloned());
+        Ok((manifests, fields))
     }
 }

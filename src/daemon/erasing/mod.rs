@@ -16,11 +16,13 @@
 
 mod doors;
 mod files;
+mod leftovers;
 mod record;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use iceberg::TableIdent;
 use laked_catalog::{Catalog, Table};
@@ -55,13 +57,43 @@ impl Lake {
     ///
     /// # Errors
     /// `NotFound`; `Invalid` for the condition, or where `gc.enabled` is false; `Unavailable` if a lane does not catch up;
-    /// those of reading and committing: what was done stays done, and asked for again it goes on.
+    /// `Conflict` while the same is erased already; those of reading and committing: what was done stays done, and asked
+    /// for again it goes on.
     pub fn erase(&self, ident: &TableIdent, request: &Request) -> Result<Certificate> {
+        let _alone = self.erasures.begin(ident, request)?;
         let folder = std::path::absolute(&self.settings().lake)?;
         let doors = self.table(&ident.to_string());
         let contract = doors.as_ref().map(|doors| doors.in_force.contract());
         Site { catalog: self.catalog(), committer: Some(self.committer()), doors, folder, contract, ident, request }
             .run()
+    }
+}
+
+/// Erases that are under way, each by its table and condition: two would write one certificate.
+#[derive(Debug, Default)]
+pub(super) struct Erasures(Mutex<BTreeSet<(String, String)>>);
+
+/// One of them; it ends with this.
+pub(super) struct UnderWay<'a>(&'a Erasures, (String, String));
+
+impl Erasures {
+    fn begin(&self, ident: &TableIdent, request: &Request) -> Result<Option<UnderWay<'_>>> {
+        if request.dry_run {
+            return Ok(None);
+        }
+        let key = (ident.to_string(), request.condition.trim().to_string());
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            return Ok(Some(UnderWay(self, key)));
+        }
+        let message = "the same is erased from this table at the moment: wait for its end, then ask again if its \
+                       certificate is not complete";
+        Err(Error::new(Kind::Conflict, message).with("table", ident))
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
 }
 
@@ -118,9 +150,22 @@ impl Site<'_> {
         self.others(&table, &mut record)?;
         if let Some(committer) = self.committer.filter(|_| !record.is_dry()) {
             committer.forget_ended()?;
-            self.catalog.forget_deleted()?;
+            self.forget(&mut record)?;
         }
         record.end(self)
+    }
+
+    /// Leaves no byte in the catalog's database of what is gone: reports of runs name partitions and files.
+    fn forget(&self, record: &mut Record) -> Result<()> {
+        for ident in [self.ident, &quarantine::ident(self.ident)] {
+            self.catalog.forget_reports(ident)?;
+        }
+        if !self.catalog.forget_deleted()? {
+            let why = "somebody reads the database, so its log is not emptied and may name files that are gone: erase \
+                       again";
+            record.certificate.holds("the catalog's database", why);
+        }
+        Ok(())
     }
 
     fn refused(&self, ident: TableIdent, table: &Table, condition: Arc<Condition>, record: &mut Record) -> Result<()> {
@@ -132,18 +177,30 @@ impl Site<'_> {
 
     /// What is told and not looked into.
     fn others(&self, table: &Table, record: &mut Record) -> Result<()> {
-        let dropped = self.catalog.dropped()?;
-        if !dropped.is_empty() {
-            let names: Vec<&str> = dropped.iter().map(|metadata| metadata.location()).collect();
-            let why = "dropped less than a day ago and not looked into: bring it back with `lakectl table undrop` and \
-                       erase there, or wait for the day to end";
-            record.certificate.holds(format!("dropped tables: {}", names.join(", ")), why);
-        }
+        leftovers::dropped(self, record)?;
         let derived = table.metadata.properties().iter().find(|(key, _)| key.starts_with("laked.derived"));
         if let Some((key, value)) = derived {
             let why = "derived from this table and not looked into: erase there too";
             record.certificate.holds(format!("{key} = {value}"), why);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_erased_once_at_a_time() {
+        let (erasures, ident) = (Erasures::default(), TableIdent::from_strs(["n", "t"]).expect("a name"));
+        let of = |condition: &str| Request { condition: condition.into(), ..Request::default() };
+        let first = erasures.begin(&ident, &of("who = 'a'")).expect("begins");
+        let refused = erasures.begin(&ident, &of(" who = 'a'")).err().expect("is refused");
+        assert_eq!(refused.kind(), Kind::Conflict);
+        assert!(erasures.begin(&ident, &of("who = 'b'")).is_ok(), "somebody else");
+        assert!(erasures.begin(&ident, &Request { dry_run: true, ..of("who = 'a'") }).is_ok(), "nothing is done");
+        drop(first);
+        assert!(erasures.begin(&ident, &of("who = 'a'")).is_ok());
     }
 }

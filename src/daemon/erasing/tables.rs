@@ -4,23 +4,24 @@
 //! bounded, and what the last look finds is told.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
 
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use laked_catalog::plan::Plan as Scan;
-use laked_catalog::store::path_of;
 use laked_catalog::{Change, Origin, Outcome, Table};
+use uuid::Uuid;
 
 use super::Site;
+use super::leftovers::{open_commits, strays, swept};
 use super::record::Record;
 use crate::commit::Committer;
 use crate::commit::replace::{Clustered, ListedManifest, Made, Replaced, Replacement, listed};
 use crate::daemon::compaction::{part, replacement};
 use crate::error::{Error, Kind, Result};
-use crate::maintain::compact::{Job, chosen, count_erased, rewrite};
+use crate::maintain::compact::{Job, chosen, count_erased, id_of, rewrite};
 use crate::maintain::erase::{ERASE, ERASED_ROWS, Findings, Removed, Sought, Survey};
+use crate::maintain::reach::{Reach, hash_of};
 use crate::maintain::retention::Asked;
-use crate::maintain::{expire, ledger, orphans};
+use crate::maintain::{expire, ledger};
 
 /// Rounds until the current snapshot is clean, and until the older ones are.
 const ROUNDS: usize = 10;
@@ -42,6 +43,10 @@ pub(super) struct Erasing<'a> {
     place: Place,
     sought: Sought,
     survey: Survey,
+    /// What the table's snapshots reach.
+    reach: Reach,
+    /// Commits that were open when it began.
+    open: Vec<Uuid>,
     /// Files whose rows are counted already.
     counted: HashSet<String>,
 }
@@ -49,7 +54,8 @@ pub(super) struct Erasing<'a> {
 impl<'a> Erasing<'a> {
     pub fn of(site: &'a Site<'a>, place: Place, sought: Sought) -> Self {
         let survey = Survey::new(sought.clone());
-        Erasing { site, place, sought, survey, counted: HashSet::new() }
+        let open = open_commits(site, &place.ident).into_iter().map(|intent| intent.commit).collect();
+        Erasing { site, place, sought, survey, reach: Reach::default(), open, counted: HashSet::new() }
     }
 
     pub fn run(mut self, record: &mut Record) -> Result<()> {
@@ -153,7 +159,7 @@ impl<'a> Erasing<'a> {
     /// Writes manifests anew, without the files that they say are gone and the deletes that hit nothing.
     fn forget(&mut self, table: &Table, findings: &Findings, record: &mut Record) -> Result<()> {
         let (store, metadata) = (self.site.catalog.store(), &table.metadata);
-        let is_spent = |entry: &iceberg::spec::ManifestEntry| findings.spent.contains(entry.data_file.file_path());
+        let is_spent = |entry: &iceberg::spec::ManifestEntry| findings.spent.contains(&id_of(&entry.data_file));
         let goes = |one: &ListedManifest| {
             findings.stale.contains(&one.manifest.manifest_path) || one.entries.iter().any(is_spent)
         };
@@ -166,7 +172,8 @@ impl<'a> Erasing<'a> {
         });
         let made = made.filter(|made| !made.entries.is_empty()).collect();
         let (ident, expect_uuid) = (self.place.ident.clone(), metadata.uuid());
-        let snapshot = self.committer()?.cluster(Clustered { ident, expect_uuid, replaced, made })?;
+        let summary = vec![(ERASE.to_string(), record.certificate.id.clone())];
+        let snapshot = self.committer()?.cluster(Clustered { ident, expect_uuid, replaced, made, summary })?;
         record.certificate.snapshots_made.push(snapshot);
         record.save()
     }
@@ -194,33 +201,32 @@ impl<'a> Erasing<'a> {
         let (catalog, ident) = (self.site.catalog, &self.place.ident);
         let asked = Asked { snapshots: findings.expirable(), ..Asked::default() };
         let request = expire::Request { asked, grace_ms: self.site.request.grace_ms, dry_run: true };
-        let planned = expire::expire(catalog, ident, &request)?;
+        let planned = expire::expire_with(catalog, ident, &request, &mut self.reach)?;
         let mut removed = Removed::default();
         let fresh = findings.older.iter().filter(|(file, _)| !self.counted.contains(file));
         removed.add(fresh.map(|(_, rows)| *rows).sum(), 0, 0);
         planned.files.values().for_each(|sum| removed.add(0, sum.files, sum.bytes));
         record.certificate.expiring = Some((planned.snapshots, self.place.older.to_string(), removed));
         record.save()?;
-        expire::expire(catalog, ident, &expire::Request { dry_run: false, ..request })?;
+        expire::expire_with(catalog, ident, &expire::Request { dry_run: false, ..request }, &mut self.reach)?;
         self.counted.extend(findings.older.iter().map(|(file, _)| file.clone()));
         expired(record);
         record.save()
     }
 
     /// Unlinks what the table owes, whoever expired it: it is out of every snapshot, and may hold the rows all the same.
-    fn unlink(&self) -> Result<()> {
+    fn unlink(&mut self) -> Result<()> {
         let (catalog, table) = (self.site.catalog, self.site.catalog.load(&self.place.ident)?);
         let now_ms = catalog.store().system().clock.now_ms();
         let due_ms = now_ms.saturating_add(self.site.request.grace_ms);
-        for owed in catalog.owed_of(table.metadata.uuid())? {
+        let uuid = table.metadata.uuid();
+        for owed in catalog.owed_of(uuid)? {
             // One that failed is put off, too.
             catalog.put_off(&owed, owed.due_ms.min(due_ms))?;
         }
-        ledger::unlink_due(catalog, now_ms)?;
-        if let Ok(data) = path_of(&format!("{}/data", table.metadata.location())) {
-            sweep(self.site, &data);
-        }
-        Ok(())
+        let by_ms = if due_ms > now_ms { now_ms } else { i64::MAX };
+        ledger::unlink_of(catalog, uuid, by_ms, &mut self.reach)?;
+        swept(self.site, &table)
     }
 
     /// Looks at everything once more, from the files, and tells what is left.
@@ -238,26 +244,25 @@ impl<'a> Erasing<'a> {
         if left > 0 {
             record.certificate.holds(name.clone(), format!("{left} older snapshots reach it still: erase again"));
         }
-        let owed: usize = self.site.catalog.owed_of(table.metadata.uuid())?.iter().map(|owed| owed.files.len()).sum();
-        if owed > 0 {
-            let why =
-                "they are out of every snapshot and unlinked when their grace is over: erase again then, to be sure";
-            record.certificate.holds(format!("{name}: {owed} files"), why);
-        }
-        self.strays(&name, record)?;
+        self.owed(&table, &name, record)?;
+        strays(self.site, &self.place.ident, &self.open, record)?;
         record.save()
     }
 
-    /// Files that no snapshot names: writers that died leave them, and nobody knows what is in them.
-    fn strays(&self, name: &str, record: &mut Record) -> Result<()> {
-        let request = orphans::Request { older_than_ms: 0, force: true, dry_run: true };
-        let pending = || self.site.committer.map(Committer::pending).unwrap_or_default();
-        let in_flight = || pending().into_iter().flat_map(|intent| intent.files).collect();
-        let found = orphans::remove_orphans(self.site.catalog, &self.place.ident, &request, &in_flight)?;
-        if found.files > 0 {
-            let why = "no snapshot names them, so they were not looked into: a commit may be under way, or its writer \
-                       died; `lakectl remove-orphans` removes them";
-            record.certificate.holds(format!("{name}: {} files", found.files), why);
+    /// Files that wait for their grace to be over. Of a row whose commit is another's and on its way, none does.
+    fn owed(&mut self, table: &Table, name: &str, record: &mut Record) -> Result<()> {
+        let catalog = self.site.catalog;
+        let owed: Vec<String> =
+            catalog.owed_of(table.metadata.uuid())?.into_iter().flat_map(|owed| owed.files).collect();
+        if owed.is_empty() {
+            return Ok(());
+        }
+        let needed = self.reach.all(catalog.store(), &table.metadata)?;
+        let files = owed.iter().filter(|file| !needed.contains(&hash_of(file))).count();
+        if files > 0 {
+            let why =
+                "they are out of every snapshot and unlinked when their grace is over: erase again then, to be sure";
+            record.certificate.holds(format!("{name}: {files} files"), why);
         }
         Ok(())
     }
@@ -338,17 +343,4 @@ fn current_refs(table: &Table, findings: &Findings) -> Vec<(String, i64)> {
 fn bytes_of(scan: &Scan, files: &BTreeSet<String>) -> u64 {
     let chosen = scan.files.iter().filter(|file| files.contains(file.file.file_path()));
     chosen.map(|file| file.file.file_size_in_bytes()).sum()
-}
-
-/// Removes folders that are empty, because their names may be values. One that is not goes unnoticed.
-fn sweep(site: &Site<'_>, folder: &Path) {
-    let disk = site.catalog.store().disk();
-    let Ok(listed) = disk.list(folder) else { return };
-    for (name, _) in listed.iter().filter(|(_, stat)| stat.is_dir) {
-        let inner = folder.join(name);
-        sweep(site, &inner);
-        if disk.list(&inner).is_ok_and(|left| left.is_empty()) {
-            let _ = disk.remove_dir(&inner);
-        }
-    }
 }

@@ -85,7 +85,7 @@ pub struct Certificate {
     pub undecided: u64,
     /// What still holds it.
     pub held: Vec<Held>,
-    /// What laked cannot know of.
+    /// What laked cannot know of, or does not look into.
     pub unknowable: Vec<String>,
     /// Where this is kept.
     pub kept_at: Option<String>,
@@ -95,12 +95,14 @@ pub struct Certificate {
 }
 
 /// Copies that nobody can list.
-const UNKNOWABLE: [&str; 5] = [
+const UNKNOWABLE: [&str; 6] = [
     "copies of the catalog's database made by `lakectl catalog backup`: they hold no rows, but a table restored from one \
      would look for files that are gone",
     "copies of the lake's folder, snapshots of its file system or disk, what a disk keeps of unlinked files",
     "names of files, and values of partitions in them: laked's own log lines; PostgreSQL's log and its deleted rows, if the \
      catalog is there",
+    "texts that somebody wrote beside the rows: a table's properties, the summaries of its snapshots, also in older metadata \
+     files, names of branches and tags; and the keys that senders gave their requests, which laked keeps for a day",
     "what readers took: query results, caches, tables that other engines derived",
     "who sent it: files and systems of origin, which may send it again",
 ];

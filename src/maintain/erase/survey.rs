@@ -6,47 +6,63 @@
 //! - **equality delete files**, whose rows are values of the person's rows; one that has any is worked into the files it
 //!   applies to, and is gone with them;
 //! - **entries of removed files** in manifests, with the bounds of their columns. A manifest that names a removed file
-//!   which held such rows is written anew without it; if that file is no longer there, its bounds decide.
+//!   which held such rows is written anew without it; if that file is no longer there, its bounds and its partition decide;
+//! - **entries whose partition has the values**, as in a table that is partitioned by the person's column: of removed files,
+//!   and of deletes by position, which are worked into the files they apply to.
 //!
 //! What was read stays known, so that the looks after each step read only what is new.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use iceberg::spec::{DataContentType, ManifestFile, TableMetadata};
 use laked_catalog::Refs;
 use laked_catalog::plan::{self, NamedFile, Plan as Scan, PlannedFile};
 use laked_catalog::store::Store;
 
-use super::bounds::tell;
+use super::bounds::{is_partition, tell};
 use super::sought::Sought;
 use crate::error::{Error, Kind, Result};
-use crate::maintain::compact::{Applying, Erased, matching};
+use crate::maintain::compact::{Applying, Erased, id_of, matching};
 
 /// What has been read of a table so far.
 #[derive(Debug)]
 pub struct Survey {
     sought: Sought,
     lists: HashMap<String, Vec<ManifestFile>>,
-    named: HashMap<String, Vec<NamedFile>>,
+    named: HashMap<String, Vec<Entry>>,
     found: Erased,
     /// Removed files that are no longer there.
     gone: HashSet<String>,
     undecided: HashMap<String, u64>,
+    /// The current snapshot's files, as the last look planned them: by snapshot and schema.
+    scan: Option<((i64, i32), Arc<Scan>)>,
+}
+
+/// What a manifest says of a file.
+#[derive(Debug)]
+struct Entry {
+    named: NamedFile,
+    /// Whether its partition has the values that are sought.
+    is_partition: bool,
+    /// Whether its partition or its bounds have them.
+    tells: bool,
 }
 
 /// What a look found.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// All of the current snapshot's files; nothing if the table has none.
-    pub scan: Option<Scan>,
+    pub scan: Option<Arc<Scan>>,
     /// Data files of the current snapshot that are to be rewritten.
     pub files: BTreeSet<String>,
     /// Those that have such rows themselves, and their rows.
     pub rows: Vec<(String, u64)>,
     /// Manifests of the current snapshot that are to be written anew, without the files that they say are gone.
     pub stale: BTreeSet<String>,
-    /// Equality delete files that have such rows and apply to nothing.
-    pub spent: BTreeSet<String>,
+    /// Deletes that have such rows, or such a partition, and apply to nothing: by file, and for a deletion vector by where
+    /// it begins in it.
+    pub spent: BTreeSet<(String, Option<i64>)>,
     /// Other snapshots that reach such a file or manifest, oldest first; and of them those a branch or tag shows.
     pub snapshots: Vec<i64>,
     /// Branches and tags that show one of those.
@@ -74,7 +90,7 @@ impl Survey {
     /// A look for this.
     pub fn new(sought: Sought) -> Survey {
         let (lists, named, found) = (HashMap::new(), HashMap::new(), Erased::new());
-        Survey { sought, lists, named, found, gone: HashSet::new(), undecided: HashMap::new() }
+        Survey { sought, lists, named, found, gone: HashSet::new(), undecided: HashMap::new(), scan: None }
     }
 
     /// The rows of each file that has any.
@@ -92,7 +108,12 @@ impl Survey {
         self.read(store, metadata, &listed)?;
         let current = metadata.current_snapshot_id();
         if let Some(snapshot) = metadata.current_snapshot() {
-            let scan = plan::plan(store, metadata, Some(snapshot), self.sought.predicate(), true)?;
+            let key = (snapshot.snapshot_id(), metadata.current_schema_id());
+            let scan = match self.scan.take().filter(|(of, _)| *of == key) {
+                Some((_, scan)) => scan,
+                None => Arc::new(plan::plan(store, metadata, Some(snapshot), self.sought.predicate(), true)?),
+            };
+            self.scan = Some((key, scan.clone()));
             self.look_at_current(metadata, &scan, &listed[&snapshot.snapshot_id()], &mut findings);
             findings.scan = Some(scan);
         }
@@ -123,7 +144,9 @@ impl Survey {
             findings.rows.push((file.file.file_path().to_string(), has(file)));
             findings.files.insert(file.file.file_path().to_string());
         }
-        let touched: HashSet<usize> = (0..scan.deletes.len()).filter(|&at| has(&scan.deletes[at]) > 0).collect();
+        let predicate = self.sought.predicate();
+        let is_touched = |delete: &PlannedFile| has(delete) > 0 || is_partition(predicate, metadata, delete);
+        let touched: HashSet<usize> = (0..scan.deletes.len()).filter(|&at| is_touched(&scan.deletes[at])).collect();
         if !touched.is_empty() {
             let applying = Applying::of(metadata, &scan.deletes);
             let mut spent = touched.clone();
@@ -134,7 +157,7 @@ impl Survey {
                     spent.retain(|at| !hits.contains(at));
                 }
             }
-            findings.spent = spent.iter().map(|&at| scan.deletes[at].file.file_path().to_string()).collect();
+            findings.spent = spent.iter().map(|&at| id_of(&scan.deletes[at].file)).collect();
         }
         let remembers = |manifest: &&String| self.remembers(manifest);
         findings.stale = manifests.iter().filter(remembers).cloned().collect();
@@ -161,11 +184,18 @@ impl Survey {
         let kept: HashSet<&String> = listed.values().flatten().collect();
         for manifest in self.lists.values().flatten().filter(|manifest| kept.contains(&manifest.manifest_path)) {
             if !self.named.contains_key(&manifest.manifest_path) {
-                let named = plan::named(store, metadata, manifest, self.sought.predicate())?;
+                let predicate = self.sought.predicate();
+                let entry = |named: NamedFile| Entry {
+                    is_partition: is_partition(predicate, metadata, &named.file),
+                    tells: tell(predicate, metadata, &named.file),
+                    named,
+                };
+                let named = plan::named(store, metadata, manifest, predicate)?.into_iter().map(entry).collect();
                 self.named.insert(manifest.manifest_path.clone(), named);
             }
         }
-        let named: Vec<NamedFile> = kept.iter().flat_map(|manifest| self.named[*manifest].iter().cloned()).collect();
+        let entries = kept.iter().flat_map(|manifest| &self.named[*manifest]);
+        let named: Vec<NamedFile> = entries.map(|entry| entry.named.clone()).collect();
         for alive in [true, false] {
             for one in named.iter().filter(|one| one.alive == alive) {
                 self.read_file(store, metadata, one)?;
@@ -181,7 +211,7 @@ impl Survey {
             DataContentType::EqualityDeletes => {
                 Some(file.file.equality_ids().unwrap_or_default().into_iter().collect())
             }
-            // Row numbers tell nothing of anybody.
+            // Row numbers tell nothing of anybody; its partition may.
             DataContentType::PositionDeletes => return Ok(()),
         };
         if self.found.contains_key(location) || self.gone.contains(location) {
@@ -206,28 +236,40 @@ impl Survey {
         Ok(())
     }
 
+    fn entries(&self, manifest: &str) -> impl Iterator<Item = &Entry> {
+        self.named.get(manifest).into_iter().flatten()
+    }
+
     /// Data files that a manifest says are part of the table, and that have such rows.
     fn held_by(&self, manifest: &str) -> Vec<String> {
-        let named = self.named.get(manifest).into_iter().flatten();
-        let data = named.filter(|one| one.alive && one.file.file.content_type() == DataContentType::Data);
-        data.map(|one| one.file.file.file_path()).filter(|file| self.has(file)).map(str::to_string).collect()
+        let alive = self.entries(manifest).filter(|one| one.named.alive && !one.is_delete());
+        alive.map(Entry::location).filter(|file| self.has(file)).map(str::to_string).collect()
     }
 
     fn has(&self, file: &str) -> bool {
         self.found.get(file).is_some_and(|rows| !rows.is_empty())
     }
 
-    /// Whether a manifest names a removed file that had such rows.
+    /// Whether a manifest names a removed file that had such rows, or has such a partition.
     fn remembers(&self, manifest: &str) -> bool {
-        let removed = |one: &&NamedFile| !one.alive;
-        self.named.get(manifest).into_iter().flatten().filter(removed).any(|one| {
-            let file = one.file.file.file_path();
-            self.has(file) || self.gone.contains(file) && tell(self.sought.predicate(), &one.file.file)
+        self.entries(manifest).filter(|one| !one.named.alive).any(|one| {
+            let file = one.location();
+            one.is_partition || self.has(file) || self.gone.contains(file) && one.tells
         })
     }
 
     fn is_tainted(&self, manifest: &str) -> bool {
-        let alive = |one: &NamedFile| one.alive && self.has(one.file.file.file_path());
-        self.remembers(manifest) || self.named.get(manifest).into_iter().flatten().any(alive)
+        let alive = |one: &Entry| one.named.alive && (self.has(one.location()) || one.is_delete() && one.is_partition);
+        self.remembers(manifest) || self.entries(manifest).any(alive)
+    }
+}
+
+impl Entry {
+    fn location(&self) -> &str {
+        self.named.file.file.file_path()
+    }
+
+    fn is_delete(&self) -> bool {
+        self.named.file.file.content_type() != DataContentType::Data
     }
 }
