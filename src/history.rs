@@ -10,7 +10,8 @@
 //! # Write, audit, publish
 //! A table takes records into `main`, which is what readers see, or into the branch that its property
 //! `laked.ingest.branch` names. That branch begins at main's snapshot when the first commit comes, and again whenever it
-//! has nothing that main does not show: so main may be compacted between, and publishing is to move it forward.
+//! has nothing that main does not show: so main may be compacted between, and publishing is to move it forward. A tip that
+//! main has shown and shows no longer was taken out, by whatever engine's rollback: it does not wait to be published.
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,12 +32,18 @@ pub fn ingest_branch(metadata: &TableMetadata) -> &str {
     named.filter(|name| !name.is_empty()).unwrap_or(MAIN_BRANCH)
 }
 
-/// The tip of that branch, if it has what `main` does not show.
+/// The tip of that branch, if it has what `main` does not show and never showed.
 pub fn unpublished<'a>(metadata: &'a TableMetadata, refs: &Refs) -> Option<&'a SnapshotRef> {
     let branch = ingest_branch(metadata);
     let tip = metadata.snapshot_by_id(refs.get(branch).filter(|_| branch != MAIN_BRANCH)?.snapshot_id)?;
     let is_shown = |main: i64| ancestry(metadata, main).any(|snapshot| snapshot.snapshot_id() == tip.snapshot_id());
-    (!metadata.current_snapshot_id().is_some_and(is_shown)).then_some(tip)
+    let is_shown = metadata.current_snapshot_id().is_some_and(is_shown);
+    (!is_shown && !was_shown(metadata, tip.snapshot_id())).then_some(tip)
+}
+
+/// Whether `main` was ever at this snapshot, as far as the table's log goes back.
+pub fn was_shown(metadata: &TableMetadata, snapshot: i64) -> bool {
+    metadata.history().iter().any(|entry| entry.snapshot_id == snapshot)
 }
 
 /// The snapshot upon which the next records come.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Edit;
 use crate::error::{Error, Kind, Result};
-use crate::history::{ancestry, figure};
+use crate::history::{ancestry, figure, ingest_branch, unpublished, was_shown};
 
 /// What a change of a ref would do.
 #[derive(Debug, Serialize)]
@@ -147,7 +147,7 @@ pub fn fast_forward(metadata: &TableMetadata, refs: &Refs, name: &str, to: &str)
 ///
 /// # Errors
 /// `NotFound`, with the branches there are, or if the branch has no such snapshot; `Invalid` if `main` has snapshots that
-/// it does not come from.
+/// it does not come from, or took out what the branch comes from.
 pub fn publish(metadata: &TableMetadata, refs: &Refs, branch: &str, upto: Option<i64>) -> Result<RefPlan> {
     let tip = find(refs, branch)?.snapshot_id;
     let upto = upto.unwrap_or(tip);
@@ -160,15 +160,23 @@ pub fn publish(metadata: &TableMetadata, refs: &Refs, branch: &str, upto: Option
     let mut edit = asserting(metadata, MAIN_BRANCH, from);
     // What was discarded meanwhile is not shown.
     edit.requirements.push(at(branch, Some(tip)));
-    if from.is_some_and(|main| ancestry(metadata, main).any(|snapshot| is(upto)(&snapshot))) {
+    let is_taken_out = branch == ingest_branch(metadata) && unpublished(metadata, refs).is_none();
+    if is_taken_out || from.is_some_and(|main| ancestry(metadata, main).any(|snapshot| is(upto)(&snapshot))) {
         let name = MAIN_BRANCH.to_string();
         return Ok(RefPlan { name, sort: "branch", from, to: from, snapshots: 0, rows: 0, edit: Edit::of(metadata) });
     }
     if let Some(main) = from.filter(|main| !ancestry(metadata, upto).any(|snapshot| is(*main)(&snapshot))) {
         return Err(parted(metadata, main, (branch, upto)));
     }
-    let new = ancestry(metadata, upto).take_while(|snapshot| Some(snapshot.snapshot_id()) != from);
-    let (snapshots, rows) = sums(new.map(AsRef::as_ref));
+    let new: Vec<_> = ancestry(metadata, upto).take_while(|snapshot| Some(snapshot.snapshot_id()) != from).collect();
+    if let Some(again) = new.iter().map(|snapshot| snapshot.snapshot_id()).find(|id| was_shown(metadata, *id)) {
+        let message = format!(
+            "`{branch}` comes from snapshots that were shown and taken out again, up to {again}: it would bring them back; if \
+             that is wanted, `lakectl set-current TABLE {again}`, then publish"
+        );
+        return Err(Error::new(Kind::Invalid, message));
+    }
+    let (snapshots, rows) = sums(new.into_iter().map(AsRef::as_ref));
     let retention = refs.get(MAIN_BRANCH).map(|main| main.retention.clone());
     let retention = retention.unwrap_or(SnapshotRetention::branch(None, None, None));
     let reference = SnapshotReference::new(upto, retention);

@@ -66,6 +66,28 @@ fn what_waits_upon_it_is_taken_out_only_if_that_is_said() {
 }
 
 #[test]
+fn what_another_engine_rolled_back_does_not_come_again_either() {
+    let set = |history: &History, id: i64| {
+        let reference = SnapshotReference::new(id, SnapshotRetention::branch(None, None, None));
+        history.commit(vec![TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.into(), reference }]);
+    };
+    let (history, one, _) = waiting(0);
+    set(&history, one);
+    let table = history.table();
+    assert!(unpublished(&table.metadata, &table.refs).is_none(), "new records come upon what is shown");
+    assert!(publish(&table.metadata, &table.refs, "audit", None).expect("plans").edit.is_empty());
+    // Records that came upon it are not shown in its company unasked.
+    let (history, one, two) = waiting(1);
+    set(&history, one);
+    let table = history.table();
+    let error = publish(&table.metadata, &table.refs, "audit", None).expect_err("is refused");
+    assert!(error.to_string().contains(&format!("lakectl set-current TABLE {two}")), "{error}");
+    set(&history, two);
+    let table = history.table();
+    assert_eq!(publish(&table.metadata, &table.refs, "audit", None).expect("plans").snapshots, 1);
+}
+
+#[test]
 fn a_branch_of_a_table_that_takes_its_records_into_main_stays() {
     let mut history = History::new(1, &[]);
     history.append(MAIN_BRANCH);
