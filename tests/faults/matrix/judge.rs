@@ -124,6 +124,19 @@ pub fn totals(world: &World) {
     }
 }
 
+/// Of the metadata files beside the tables each is what its table points to, or in its log.
+pub fn no_lost_metadata(world: &World) {
+    let view = View::of(world);
+    for table in [DATA, REJECTED].into_iter().filter_map(|name| view.table(name)) {
+        let log = table.metadata.metadata_log().iter().map(|log| log.metadata_file.clone());
+        let known: BTreeSet<String> = log.chain([table.metadata_location.clone()]).collect();
+        let listed = view.store.list(table.metadata.location()).expect("lists").into_iter().map(|entry| entry.location);
+        let lost: Vec<String> =
+            listed.filter(|file| file.ends_with(".metadata.json") && !known.contains(file)).collect();
+        assert!(lost.is_empty(), "metadata files of commits that failed are left behind: {lost:?}");
+    }
+}
+
 /// All invariants of a lake that was just opened and has nothing to do.
 pub fn all(world: &World, before: &Before) {
     let view = View::of(world);
@@ -131,7 +144,7 @@ pub fn all(world: &World, before: &Before) {
     for name in [DATA, REJECTED] {
         let table = view.table(name).expect("is there");
         let tree = Tree::read(&table, &view.store);
-        one(&view, &table, &tree, before.tables.get(name));
+        one(&view, (&table, &tree), before.tables.get(name), world.erased.as_ref());
         ids.push(view.live(&table).iter().flat_map(|file| view.content(file).ids).collect::<Vec<_>>());
     }
     let acknowledged = world.good.iter().chain(&world.bad).cloned();
@@ -146,7 +159,12 @@ pub fn all(world: &World, before: &Before) {
     none(nothing_staged(&view.store, &Path::new(LAKE).join("staging")).expect("can be read"));
 }
 
-fn one(view: &View, table: &Table, tree: &Tree, before: Option<&(TableMetadata, BTreeSet<String>)>) {
+fn one(
+    view: &View,
+    (table, tree): (&Table, &Tree),
+    before: Option<&(TableMetadata, BTreeSet<String>)>,
+    erased: Option<&String>,
+) {
     let needed = reachable(table, tree);
     assert!(tree.broken.is_empty(), "I3: {:?}", tree.broken);
     none(whole_commits(table, tree));
@@ -166,6 +184,11 @@ fn one(view: &View, table: &Table, tree: &Tree, before: Option<&(TableMetadata, 
     };
     let strays: Vec<&String> = listed.iter().map(|entry| &entry.location).filter(stray).collect();
     assert!(strays.is_empty(), "files of commits that failed are left behind: {strays:?}");
+    if let Some(erased) = erased {
+        let files = listed.iter().map(|entry| &entry.location).filter(|file| file.ends_with(".parquet"));
+        let holding: Vec<&String> = files.filter(|file| view.content(file).ids.contains(erased)).collect();
+        assert!(holding.is_empty(), "{erased} was erased, and is in {holding:?}");
+    }
 }
 
 /// Each request sent once more gets its first answer, and nothing is taken in for it.

@@ -13,7 +13,7 @@ mod world;
 use laked_catalog::store::Fault;
 
 use self::play::Step::{
-    CatchUp, Cluster, Compact, Drop, Expire, Pick, Push, Relocate, Restart, RollBack, Sweep, Tidy, Unlink,
+    CatchUp, Cluster, Compact, Drop, Erase, Expire, Pick, Push, Relocate, Restart, RollBack, Sweep, Tidy, Unlink,
 };
 use self::play::{Calm, Scenario};
 
@@ -60,6 +60,7 @@ scenarios! {
         => [Compact, Push(3), CatchUp, Compact], false;
     relocation: [Push(0), CatchUp, Push(2), CatchUp] => [Relocate, Push(3), CatchUp], false;
     manifests: [Push(0), CatchUp, Push(1), CatchUp, Push(2), CatchUp] => [Cluster, Push(3), CatchUp, Cluster], false;
+    erase: [Push(0), CatchUp, Push(1), CatchUp] => [Erase], true;
     cherry_pick: [Push(0), CatchUp, Push(1), CatchUp]
         => [RollBack, Push(2), CatchUp, Pick, Push(3), CatchUp], false;
     rollback: [Push(0), CatchUp, Push(1), CatchUp] => [RollBack, Pick, Push(2), CatchUp], false;

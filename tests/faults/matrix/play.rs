@@ -30,6 +30,8 @@ pub enum Step {
     Relocate,
     /// The table's manifests are listed by partition.
     Cluster,
+    /// A record is erased.
+    Erase,
     /// The last snapshot is rolled back.
     RollBack,
     /// What was rolled back is picked again.
@@ -79,6 +81,10 @@ impl<'a> Calm<'a> {
             let fired = world.disk.fired();
             world.disk.disarm();
             judge::totals(&world);
+            // Who dies between a file and its pointer leaves it; so does who is never told what became of his commit.
+            if matches!(fault, Fault::Unreadable | Fault::Before(_) | Fault::After(_) | Fault::Torn(_)) {
+                judge::no_lost_metadata(&world);
+            }
             world.disk.lose_power([Loss::All, Loss::Torn, Loss::Bytes][(nth % 3) as usize]);
             world.restart();
             play(&mut world, &[Step::Sweep, Step::CatchUp, Step::Unlink], false);
@@ -125,6 +131,7 @@ fn take(world: &mut World, step: Step) -> Result<()> {
         Step::Compact => world.compact(),
         Step::Relocate => world.relocate(),
         Step::Cluster => world.cluster(),
+        Step::Erase => world.erase(),
         Step::RollBack => world.roll_back(),
         Step::Pick => world.pick(),
         Step::Restart | Step::Drop(_) => world.open(),

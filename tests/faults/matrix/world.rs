@@ -11,6 +11,7 @@ use iceberg::spec::Transform;
 use laked::config::{Age, Inbox, Settings};
 use laked::daemon::clustering::clusters;
 use laked::daemon::compaction::{Manner, planned_move, step};
+use laked::daemon::erasing::erased;
 use laked::daemon::{Lake, Lane};
 use laked::flow::{Door, Format, Mark, Packing};
 use laked::ingest::decode::{self, Input, Options};
@@ -18,6 +19,7 @@ use laked::ingest::entry::Answer;
 use laked::ingest::push::Denied;
 use laked::ingest::spool::Begin;
 use laked::maintain::compact::{self, Order};
+use laked::maintain::erase;
 use laked::maintain::partition::{Term, evolve_partition};
 use laked::maintain::retention::Asked;
 use laked::maintain::rollback::{To, rollback};
@@ -54,6 +56,8 @@ pub struct World {
     /// The ids of the records that were acknowledged: good ones, and ones the contract refuses.
     pub good: Vec<String>,
     pub bad: Vec<String>,
+    /// The record that was erased.
+    pub erased: Option<String>,
     /// The snapshot that was rolled back.
     aside: Option<i64>,
 }
@@ -104,6 +108,7 @@ impl World {
             answers: BTreeMap::new(),
             good: Vec::new(),
             bad: Vec::new(),
+            erased: None,
             aside: None,
         }
     }
@@ -233,6 +238,21 @@ impl World {
             Err(error) if error.kind() == Kind::Invalid && error.to_string().contains("already") => Ok(()),
             ended => ended.map(drop),
         }
+    }
+
+    /// Erases a record, until its certificate says that nothing holds it: as who erases alone, without the doors.
+    pub fn erase(&mut self) -> Result<()> {
+        let (ident, id) = (self.ident(), "r1-1");
+        let request = erase::Request { condition: format!("id = '{id}'"), ..erase::Request::default() };
+        let lake = &self.process()?.lake;
+        let done = erased((lake.catalog(), lake.committer(), Path::new(LAKE)), &ident, &request)?;
+        let held: Vec<_> = done.held.iter().filter(|held| !held.place.starts_with("spool")).collect();
+        if !held.is_empty() {
+            return Err(Error::new(Kind::Unavailable, format!("it is held: {held:?}")));
+        }
+        self.good.retain(|good| good != id);
+        self.erased = Some(id.to_string());
+        Ok(())
     }
 
     fn ident(&self) -> TableIdent {
