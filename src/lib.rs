@@ -18,4 +18,5 @@ pub mod maintain;
 pub mod read;
 pub mod sample;
 pub mod telemetry;
+pub mod units;
 pub mod write;

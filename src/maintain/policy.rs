@@ -29,6 +29,7 @@ use iceberg::spec::TableMetadata;
 use serde::{Deserialize, Serialize};
 
 use super::cron::Cron;
+use crate::units::{AGES, SIZES, parse};
 
 /// `on` or `off`, and the prefix of the rest.
 pub const PROPERTY: &str = "laked.maintenance";
@@ -120,7 +121,7 @@ impl Trigger {
         } else if let Some(number) = counted("files").or_else(|| counted("file")) {
             self.files = positive(number)?;
         } else {
-            self.bytes = positive(bytes_of(part).ok_or_else(|| format!("'{part}' is none of these"))?)?;
+            self.bytes = positive(parse(part, &SIZES).ok_or_else(|| format!("'{part}' is none of these"))?)?;
         }
         Ok(())
     }
@@ -128,19 +129,7 @@ impl Trigger {
 
 /// A length of time as `30s`, in ms.
 fn age_ms(text: &str) -> Option<i64> {
-    with_unit(text, &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)])
-        .and_then(|ms| i64::try_from(ms).ok())
-}
-
-fn bytes_of(text: &str) -> Option<u64> {
-    with_unit(text, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)])
-}
-
-fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
+    parse(text.trim(), &AGES).and_then(|ms| i64::try_from(ms).ok())
 }
 
 /// Whose tables are looked after that say nothing of it.
