@@ -19,7 +19,9 @@ pub mod store;
 pub mod system;
 mod table;
 
-pub use catalog::{Catalog, CreateView, Found, Neighbour, Owed, Problem, Rebuilt, Run, RunState, Settings, Turn, View};
+pub use catalog::{
+    Catalog, CreateView, Found, Neighbour, Owed, Problem, Rebuilt, Run, RunState, Settings, Turn, View, WhichRuns,
+};
 pub use document::Refs;
 pub use error::{Error, Kind, Result};
 pub use state::{Copied, Database, Kept, PostgresUrl, State, Wire};

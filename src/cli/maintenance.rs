@@ -1,12 +1,12 @@
 //! `lakectl maintenance`: what was done to tables by itself, and what goes on.
 
 use clap::{Args, Subcommand};
-use laked_catalog::RunState;
+use laked_catalog::{RunState, WhichRuns};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Output, output};
-use crate::daemon::maintenance::RunView;
+use crate::daemon::maintenance::{RunView, most_of};
 use crate::error::{Error, Kind, Result};
 use crate::read::Source;
 use crate::read::source::{escape, ident_of, open_catalog, table_path};
@@ -64,9 +64,11 @@ impl List {
         if let Some(ident) = &ident {
             source.table(ident)?;
         }
+        most_of(self.most)?;
         let runs = match source {
             Source::Lake(folder) => {
-                let runs = open_catalog(folder)?.runs(ident.as_ref(), self.most)?;
+                let which = WhichRuns { table: ident.as_ref(), ..WhichRuns::default() };
+                let runs = open_catalog(folder)?.runs(&which, self.most)?;
                 runs.into_iter().map(RunView::from).collect()
             }
             Source::Daemon(remote) => {

@@ -32,9 +32,9 @@ pub struct Maintenance {
     pub rate: Size,
     /// It waits no longer than this for ingestion before it takes a step all the same.
     pub yield_most: Age,
-    /// A run is given up after this.
+    /// A run ends after this; what is left is done by another, after other tables had their turn.
     pub deadline: Age,
-    /// How long runs are remembered.
+    /// How long runs are remembered; of each task on a table the last one is in any case.
     pub kept: Age,
 }
 
@@ -65,7 +65,7 @@ impl Default for Maintenance {
             memory: Size::mib(64),
             rate: Size::mib(100),
             yield_most: Age::seconds(300),
-            deadline: Age::seconds(3600),
+            deadline: Age::seconds(300),
             kept: Age::seconds(30 * 24 * 3600),
         }
     }

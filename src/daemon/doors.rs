@@ -1,13 +1,17 @@
 //! One table's doors and lanes, and what is told of them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
 
 use super::force::InForce;
 use super::pending::Stages;
 use super::progress::{LaneStatus, Progress, TableStatus};
 use crate::ingest::inbox::Inbox;
 use crate::ingest::push::PushDoor;
+
+/// The tables that are open, by `ns.table`; some come while the daemon runs.
+pub type OpenTables = RwLock<BTreeMap<String, Arc<TableDoors>>>;
 
 /// One table with its doors.
 pub struct TableDoors {

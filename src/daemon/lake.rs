@@ -4,11 +4,10 @@
 //! lanes held against their tables' marks, guard set, workers started. A lane that cannot be opened is halted and the
 //! others go on; a lake that cannot be opened at all stops with a message.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use iceberg::TableIdent;
@@ -18,12 +17,12 @@ use laked_catalog::{Catalog, Database, State};
 
 use super::compaction::{Manner, Stepped, planned, step};
 use super::contracts::Contracts;
-use super::doors::{Runs, TableDoors};
+use super::doors::{OpenTables, Runs, TableDoors};
 use super::erasing::Erasures;
 use super::force::{Force, InForce};
 use super::guard::Rules;
 use super::lane::{Feed, Lane, Pace, Stop, Worker};
-use super::maintenance::{Maintenance, Means, pressure};
+use super::maintenance::{Maintenance, Means, Pressure, pressure};
 use super::pending::Stages;
 use super::picking::pick;
 use super::progress::{LaneState, Progress, TableStatus, is_late};
@@ -65,7 +64,7 @@ pub struct Lake {
     catalog: Catalog,
     committer: Committer,
     budget: Budget,
-    tables: RwLock<BTreeMap<String, Arc<TableDoors>>>,
+    tables: Arc<OpenTables>,
     force: Arc<Force>,
     contracts: Contracts,
     watch: Mutex<Option<Watch>>,
@@ -122,7 +121,7 @@ impl Lake {
             system,
             catalog,
             committer,
-            tables: RwLock::default(),
+            tables: Arc::default(),
             force: Arc::default(),
             contracts: Contracts::default(),
             watch: Mutex::new(None),
@@ -205,10 +204,14 @@ impl Lake {
         let (catalog, stop) = (self.catalog.clone(), self.stop.clone());
         let thread = std::thread::Builder::new().name("unlink".into());
         let unlinks = thread.spawn(move || upkeep::unlink(&catalog, &stop)).map_err(Error::from)?;
-        let pressure = pressure::of(self.tables(), self.budget.clone(), self.settings.commit.clone());
-        let upkeep = self.maintenance.start(pressure)?;
+        let upkeep = self.maintenance.start(self.pressure())?;
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).extend([unlinks, upkeep]);
         self.watch_inboxes()
+    }
+
+    /// Whether ingestion is in need.
+    pub(super) fn pressure(&self) -> Pressure {
+        pressure::of(Arc::downgrade(&self.tables), self.budget.clone(), self.settings.commit.clone())
     }
 
     /// Starts a table's lanes, those that have no worker yet.
@@ -418,7 +421,7 @@ impl Lake {
     /// Why the lake is not well; empty if it is.
     pub fn ailments(&self) -> Vec<String> {
         let now = self.system.clock.now_ms();
-        let mut ailments = Vec::new();
+        let mut ailments = self.maintenance.ailments();
         for table in self.status() {
             for (door, lane) in [Door::Push, Door::Inbox].into_iter().zip(table.lanes) {
                 match &lane.state {

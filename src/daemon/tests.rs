@@ -9,11 +9,12 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use iceberg::{TableIdent, TableUpdate};
 use laked_catalog::store::{Disk, Fault, SimulatedDisk};
-use laked_catalog::system::{Clock, System};
+use laked_catalog::system::{Clock, SimulatedClock, System};
 use laked_catalog::{Change, Database, Origin, Outcome, State};
 
 use super::contracts::Looks;
 use super::pending::Pending;
+use super::progress::LaneState;
 use super::{Lake, Lane, Source};
 use crate::config::{Age, Commit, Settings};
 use crate::contract::{Contract, property};
@@ -293,4 +294,29 @@ fn rows_wait_while_the_table_cannot_be_read_that_they_were_judged_for() {
     pending.rows(rows(), next.hash()).unwrap();
     pending.commit().unwrap();
     assert_eq!(history(&lake, "t"), [(next.hash().to_owned(), "1".to_owned())]);
+}
+
+#[test]
+fn what_maintenance_gives_way_to_are_the_tables_open_at_the_time_but_for_halted_lanes() {
+    let folder = tempfile::tempdir().unwrap();
+    contract(folder.path(), 10);
+    let clock = Arc::new(SimulatedClock::at(1_750_000_000_000));
+    let lake = open(folder.path(), System { clock: clock.clone(), ..System::real() });
+    let pressure = lake.pressure();
+    let fresh = Contract::parse("[fields]\nn = \"long\"\n", "n/fresh.toml").unwrap();
+    let doors = lake.open_table(Arc::new(fresh)).unwrap();
+    let source = Source {
+        name: "test".into(),
+        format: Format::Ndjson,
+        packing: Packing::Plain,
+        input: Input::Stream(Box::new(Cursor::new("{\"n\":1}\n"))),
+        key: None,
+    };
+    lake.ingest("n.fresh", source).unwrap();
+    assert_eq!(pressure(), None);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(pressure().as_deref(), Some("n.fresh is 60.0 s behind"));
+    doors.push_progress.set(LaneState::Halted { reason: "a bad file".into() });
+    assert_eq!(pressure(), None, "it waits for somebody, not for maintenance");
+    drop(lake);
 }

@@ -28,6 +28,7 @@ use crate::ingest::http::Problem;
 use crate::maintain::ledger::{self, Round};
 use crate::maintain::reach::Reach;
 use crate::maintain::{expire, orphans};
+use crate::telemetry::maintenance as telemetry;
 
 /// How long the thread sleeps at most: what other processes owe is seen after that.
 const SLEEP: Duration = Duration::from_secs(10);
@@ -67,7 +68,12 @@ pub fn ident_at(Path((namespace, table)): At) -> Result<TableIdent> {
 }
 
 async fn expire_table(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
-    run(at, body, move |ident, request| expire::expire(lake.catalog(), ident, &request)).await
+    let expired = move |ident: &TableIdent, request| {
+        let report = expire::expire(lake.catalog(), ident, &request)?;
+        telemetry::unlinked(report.unlinked.files);
+        Ok(report)
+    };
+    run(at, body, expired).await
 }
 
 async fn erase(State(lake): State<Arc<Lake>>, at: At, body: String) -> Response {
@@ -125,6 +131,7 @@ pub fn unlink(catalog: &Catalog, stop: &Stop) {
         match ledger::unlink_due_with(catalog, clock.now_ms(), &mut known.reach) {
             Ok(Round { unlinked, tables, .. }) => {
                 if unlinked.files + unlinked.needed > 0 {
+                    telemetry::unlinked(unlinked.files);
                     tracing::info!(files = unlinked.files, needed = unlinked.needed, "expired files are unlinked");
                 }
                 known.keep(tables);

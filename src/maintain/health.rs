@@ -3,13 +3,14 @@
 //! Figures are of the current snapshot and of the metadata. A [`Finding`] says what is off, from which figure on, and
 //! what mends it; a table without any is well.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use iceberg::spec::{DataContentType, TableMetadata};
+use iceberg::spec::{DataContentType, Struct, TableMetadata};
 use laked_catalog::Refs;
 use laked_catalog::plan::Plan;
 use serde::Serialize;
 
+use super::compact::is_small;
 use super::retention::{Asked, kept};
 use crate::error::Result;
 use crate::history::ancestry;
@@ -116,25 +117,46 @@ pub fn target_of(metadata: &TableMetadata) -> u64 {
     target.and_then(|text| text.trim().parse().ok()).unwrap_or(TARGET)
 }
 
+/// What of a table's files makes reading dearer than it need be.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Debts {
+    /// Data files below three quarters of the target size, in partitions that have five of them or more.
+    pub small_files: u64,
+    /// Delete files.
+    pub delete_files: u64,
+    /// Rows in those by position over the data's rows.
+    pub delete_debt: f64,
+}
+
+/// A table's debts; `plan` is of its current snapshot, whole.
+#[allow(clippy::cast_precision_loss, reason = "a share is shown with two digits")]
+pub fn debts(metadata: &TableMetadata, plan: &Plan) -> Debts {
+    let target = target_of(metadata);
+    let mut small: HashMap<(i32, &Struct), usize> = HashMap::new();
+    for planned in plan.files.iter().filter(|planned| is_small(planned, target)) {
+        *small.entry((planned.spec_id, planned.file.partition())).or_default() += 1;
+    }
+    let rows: u64 = plan.files.iter().map(|planned| planned.file.record_count()).sum();
+    let positions = plan.deletes.iter().filter(|file| file.file.content_type() == DataContentType::PositionDeletes);
+    let deleted: u64 = positions.map(|planned| planned.file.record_count()).sum();
+    Debts {
+        small_files: small.values().filter(|files| **files >= SMALL_FILES).map(|files| *files as u64).sum(),
+        delete_files: plan.deletes.len() as u64,
+        delete_debt: if rows == 0 { 0.0 } else { deleted as f64 / rows as f64 },
+    }
+}
+
 /// Judges a table; `plan` is of its current snapshot, whole.
 ///
 /// # Errors
 /// `Invalid` for a property that cannot be followed.
-#[allow(clippy::cast_precision_loss, reason = "a share is shown with two digits")]
 pub fn judge(metadata: &TableMetadata, refs: &Refs, plan: &Plan, metadata_bytes: u64, now_ms: i64) -> Result<Health> {
-    let target_bytes = target_of(metadata);
-    let mut partitions: BTreeMap<String, (u64, Vec<u64>)> = BTreeMap::new();
+    let mut partitions: HashMap<(i32, &Struct), u64> = HashMap::new();
     for planned in &plan.files {
-        let size = planned.file.file_size_in_bytes();
-        let partition = format!("{} {:?}", planned.spec_id, planned.file.partition());
-        let sums = partitions.entry(partition).or_default();
-        sums.0 += size;
-        sums.1.extend((size < target_bytes / 4 * 3).then_some(size));
+        *partitions.entry((planned.spec_id, planned.file.partition())).or_default() +=
+            planned.file.file_size_in_bytes();
     }
-    let many = partitions.values().filter(|(_, small)| small.len() >= SMALL_FILES);
-    let rows = plan.files.iter().map(|planned| planned.file.record_count()).sum();
-    let positions = plan.deletes.iter().filter(|file| file.file.content_type() == DataContentType::PositionDeletes);
-    let deleted: u64 = positions.map(|planned| planned.file.record_count()).sum();
+    let Debts { small_files, delete_files, delete_debt } = debts(metadata, plan);
     let mut health = Health {
         snapshots: metadata.snapshots().len(),
         oldest_snapshot_ms: metadata.snapshots().map(|snapshot| snapshot.timestamp_ms()).min(),
@@ -143,14 +165,14 @@ pub fn judge(metadata: &TableMetadata, refs: &Refs, plan: &Plan, metadata_bytes:
         metadata_bytes,
         manifests: plan.manifests,
         data_files: plan.files.len() as u64,
-        rows,
+        rows: plan.files.iter().map(|planned| planned.file.record_count()).sum(),
         bytes: plan.files.iter().map(|planned| planned.file.file_size_in_bytes()).sum(),
-        small_files: many.map(|(_, small)| small.len() as u64).sum(),
-        target_bytes,
-        delete_files: plan.deletes.len() as u64,
-        delete_debt: if rows == 0 { 0.0 } else { deleted as f64 / rows as f64 },
+        small_files,
+        target_bytes: target_of(metadata),
+        delete_files,
+        delete_debt,
         partitions: partitions.len(),
-        skew: skew(partitions.values().map(|(bytes, _)| *bytes)),
+        skew: skew(partitions.values().copied()),
         sizes: histogram(plan.files.iter().map(|planned| planned.file.file_size_in_bytes())),
         findings: Vec::new(),
     };

@@ -11,7 +11,7 @@ pub mod erase;
 pub mod expire;
 pub mod health;
 #[cfg(test)]
-mod histories;
+pub mod histories;
 pub mod invariants;
 pub mod ledger;
 pub mod manifests;

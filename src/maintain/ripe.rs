@@ -12,30 +12,51 @@
 
 use std::collections::HashMap;
 
-use iceberg::spec::{Struct, TableMetadata};
+use iceberg::spec::{SnapshotRef, Struct, TableMetadata};
 use laked_catalog::plan::{Plan, PlannedFile};
 
-use super::compact::Applying;
+use super::compact::{Applying, is_small};
 use super::health::target_of;
+use super::schedule::Commit;
 
 /// When files are ripe.
 #[derive(Clone, Copy, Debug)]
-pub struct Ripeness {
+pub struct Ripeness<'a> {
     /// Small files that a partition must have.
     pub min_inputs: usize,
     /// So many are merged even while more come.
     pub hot_files: usize,
     /// A file that came after this may get company, in ms since 1970.
     pub cooled_ms: i64,
+    /// The time: a snapshot that says it is from the future is from now …
+    pub now_ms: i64,
+    /// … or from when it was first seen. By sequence number.
+    pub seen: &'a [Commit],
+}
+
+/// Partitions whose small files are left as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Their newest file has not cooled.
+    pub cooling: usize,
+    /// They are too few, or each is larger than all the smaller ones together.
+    pub few: usize,
 }
 
 /// When files came, by the sequence numbers of the snapshots that are left.
 struct Ages(Vec<(i64, i64)>);
 
 impl Ages {
-    fn of(metadata: &TableMetadata) -> Ages {
-        let mut ages: Vec<(i64, i64)> =
-            metadata.snapshots().map(|snapshot| (snapshot.sequence_number(), snapshot.timestamp_ms())).collect();
+    fn of(metadata: &TableMetadata, ripeness: &Ripeness<'_>) -> Ages {
+        let seen = |sequence: i64| {
+            let found = ripeness.seen.binary_search_by_key(&sequence, |commit| commit.sequence).ok()?;
+            Some(ripeness.seen[found].at_ms)
+        };
+        let age = |snapshot: &SnapshotRef| {
+            let (sequence, said_ms) = (snapshot.sequence_number(), snapshot.timestamp_ms());
+            (sequence, seen(sequence).unwrap_or(ripeness.now_ms).min(said_ms))
+        };
+        let mut ages: Vec<(i64, i64)> = metadata.snapshots().map(age).collect();
         ages.sort_unstable();
         Ages(ages)
     }
@@ -47,18 +68,18 @@ impl Ages {
     }
 }
 
-/// Leaves in a whole scan only what is ripe; gives how many partitions have small files that wait.
-pub fn choose(metadata: &TableMetadata, scan: &mut Plan, ripeness: &Ripeness) -> usize {
-    let (target, ages) = (target_of(metadata), Ages::of(metadata));
+/// Leaves in a whole scan only what is ripe; gives how many partitions have small files that are left.
+pub fn choose(metadata: &TableMetadata, scan: &mut Plan, ripeness: &Ripeness<'_>) -> Left {
+    let (target, ages) = (target_of(metadata), Ages::of(metadata, ripeness));
     let applying = Applying::of(metadata, &scan.deletes);
     let is_hit = |file: &PlannedFile| !applying.to(file).is_empty();
     let mut partitions: HashMap<(i32, Struct), Vec<usize>> = HashMap::new();
     for (number, file) in scan.files.iter().enumerate() {
-        if file.by_bounds && file.file.file_size_in_bytes() < target / 4 * 3 {
+        if file.by_bounds && is_small(file, target) {
             partitions.entry((file.spec_id, file.file.partition().clone())).or_default().push(number);
         }
     }
-    let (mut unripe, mut waiting) = (Vec::new(), 0);
+    let (mut unripe, mut left) = (Vec::new(), Left::default());
     for mut small in partitions.into_values() {
         small.sort_by_key(|number| scan.files[*number].file.file_size_in_bytes());
         let sizes: Vec<u64> = small.iter().map(|number| scan.files[*number].file.file_size_in_bytes()).collect();
@@ -66,13 +87,14 @@ pub fn choose(metadata: &TableMetadata, scan: &mut Plan, ripeness: &Ripeness) ->
         let cooled = newest.is_none_or(|newest| newest <= ripeness.cooled_ms);
         let fits = taken(&sizes, ripeness.min_inputs);
         let kept = if cooled || fits >= ripeness.hot_files { fits } else { 0 };
-        waiting += usize::from(kept == 0 && fits > 0);
+        left.cooling += usize::from(kept == 0 && fits > 0);
+        left.few += usize::from(fits == 0 && small.len() > 1);
         unripe.extend(small.into_iter().skip(kept).filter(|number| !is_hit(&scan.files[*number])));
     }
     for number in unripe {
         scan.files[number].by_bounds = false;
     }
-    waiting
+    left
 }
 
 /// How many of the smallest are taken; `sizes` rise.
@@ -147,9 +169,9 @@ mod tests {
             let (metadata, now) = (history.table().metadata.clone(), history.store().system().clock.now_ms());
             let whole = plan(history.store(), &metadata, metadata.current_snapshot(), &Predicate::True, true);
             let mut scan = whole.expect("plans");
-            let ripeness = Ripeness { min_inputs: 5, hot_files, cooled_ms: now - 60_000 };
-            let waiting = choose(&metadata, &mut scan, &ripeness);
-            (scan.left().count() == scan.files.len(), scan.left().count() == 0, waiting)
+            let ripeness = Ripeness { min_inputs: 5, hot_files, cooled_ms: now - 60_000, now_ms: now, seen: &[] };
+            let left = choose(&metadata, &mut scan, &ripeness);
+            (scan.left().count() == scan.files.len(), scan.left().count() == 0, left.cooling)
         };
         while history.model.len() < 12 {
             history.append(MAIN_BRANCH);
@@ -160,5 +182,34 @@ mod tests {
         assert_eq!(left(&history, 1000), (true, false, 0), "they have cooled");
         history.append(MAIN_BRANCH);
         assert_eq!(left(&history, 1000), (false, true, 1), "one has not");
+    }
+
+    #[test]
+    fn what_says_that_it_is_from_the_future_cools_since_it_was_seen() {
+        let mut history = History::new(1, &[]);
+        while history.model.len() < 12 {
+            history.append(MAIN_BRANCH);
+        }
+        let metadata = history.table().metadata.clone();
+        let hour = 3_600_000;
+        let now = history.store().system().clock.now_ms() - hour;
+        let seen: Vec<Commit> = metadata
+            .snapshots()
+            .map(|snapshot| Commit {
+                sequence: snapshot.sequence_number(),
+                at_ms: now - 60_000,
+                files: 1,
+                bytes: 1,
+                replaces: false,
+            })
+            .collect();
+        let left = |seen: &[Commit]| {
+            let whole = plan(history.store(), &metadata, metadata.current_snapshot(), &Predicate::True, true);
+            let ripeness = Ripeness { min_inputs: 5, hot_files: 1000, cooled_ms: now - 60_000, now_ms: now, seen };
+            choose(&metadata, &mut whole.expect("plans"), &ripeness).cooling
+        };
+        let mut in_order = seen;
+        in_order.sort_unstable_by_key(|commit| commit.sequence);
+        assert_eq!((left(&[]), left(&in_order)), (1, 0));
     }
 }

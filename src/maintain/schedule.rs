@@ -6,8 +6,13 @@
 //! again after a pause that doubles up to an hour.
 //!
 //! # Commits that are gone
-//! Expired snapshots tell nothing any more, but sequence numbers have no gaps: what is missing was a commit, of one file at
-//! least, and no younger than the next that is kept.
+//! What commits bring is added up as they are seen ([`Past::follow`]), because their snapshots expire. Of those that nobody
+//! saw, sequence numbers tell, which have no gaps: what is missing was a commit, of one file at least, and no younger than
+//! the next that is kept.
+//!
+//! # Clocks
+//! They step back, and others' are wrong. Nothing that was noted is later than now, and a snapshot that says it is from the
+//! future came when it was first seen.
 //!
 //! # Cooling
 //! `cooled 1m` is due a minute after a commit, and not again within that minute. What a look finds too fresh is looked at
@@ -20,11 +25,15 @@ use serde::{Deserialize, Serialize};
 use super::expire::may_collect;
 use super::policy::{Policy, Task, Trigger};
 use super::retention::{Asked, kept};
+use crate::error::{Error, Kind};
 use crate::history::all_is_published;
 
 /// Looks take a twentieth of the time at most.
 const RARELY: i64 = 20;
-/// The pause after a run that was given up, and after a failure; doubled with each further one, up to the longest.
+/// After this a run goes on that left something; others have had their turn by then.
+const ON_MS: i64 = 1000;
+/// The pause after a failure; doubled with each further one, up to the longest. Also until a table is looked at again that
+/// another daemon has.
 const PAUSE_MS: i64 = 60_000;
 const LONGEST_PAUSE_MS: i64 = 3_600_000;
 
@@ -68,7 +77,7 @@ impl Facts {
             .snapshots()
             .map(|snapshot| Commit {
                 sequence: snapshot.sequence_number(),
-                at_ms: snapshot.timestamp_ms(),
+                at_ms: snapshot.timestamp_ms().min(now_ms),
                 files: told(snapshot.summary(), "added-data-files"),
                 bytes: told(snapshot.summary(), "added-files-size"),
                 replaces: snapshot.summary().operation == Operation::Replace,
@@ -82,6 +91,15 @@ impl Facts {
             expirable: Some(expirable.map(|kept| kept.gone.len() + kept.refs.len()).map_err(|e| e.to_string())),
             keeps_all: may_collect(metadata).err().map(|error| error.to_string()),
             waits: all_is_published(metadata, refs).err().map(|error| error.to_string()),
+        }
+    }
+
+    /// A commit that was seen `before` is no younger than it was then.
+    pub fn seen(&mut self, before: &Facts) {
+        for commit in &mut self.commits {
+            if let Ok(found) = before.commits.binary_search_by_key(&commit.sequence, |commit| commit.sequence) {
+                commit.at_ms = commit.at_ms.min(before.commits[found].at_ms);
+            }
         }
     }
 
@@ -121,49 +139,90 @@ pub struct Past {
     pub last_ms: Option<i64>,
     /// How long it took, in ms, without what followed.
     pub took_ms: i64,
-    /// The table's last sequence number at that look.
+    /// Commits, files and bytes that came since that look, up to `sequence`.
+    pub came: [u64; 3],
+    /// The table's sequence number up to which they are counted; at first that of the look.
     pub sequence: i64,
     /// The last that had cooled by then.
     pub cooled: i64,
+    /// What that look found besides what was done.
+    pub found: String,
     /// How often it failed since it last did not, and the last reason.
     pub failed: u32,
     /// See `failed`.
     pub reason: String,
+    /// Whether it failed as nothing should: somebody has to look into it.
+    pub broken: bool,
     /// A run that a death cut off.
     pub cut_off: Option<String>,
     /// Whether the last run left something to be done.
     pub goes_on: bool,
+    /// Not before this, because another daemon has a run of the table.
+    pub again_ms: Option<i64>,
+}
+
+/// A look at a table that ended without a failure.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// When it began, in ms since 1970.
+    pub began_ms: i64,
+    /// When it and what followed ended.
+    pub ended_ms: i64,
+    /// How long it took by itself.
+    pub took_ms: i64,
+    /// Whether it left something to be done.
+    pub goes_on: bool,
+    /// What it found besides what was done.
+    pub found: String,
 }
 
 impl Past {
-    /// Notes a look that ended without a failure, with when it began, when it and what followed ended, and how long it
-    /// took by itself.
-    pub fn looked(&mut self, facts: &Facts, trigger: &Trigger, [began_ms, ended_ms, took_ms]: [i64; 3], goes_on: bool) {
-        let cooled_ms = began_ms.saturating_sub(trigger.cooled_ms.unwrap_or(0));
+    /// What came since the last look. Sequence numbers only fall where it is another table.
+    fn came(&self, facts: &Facts) -> [u64; 3] {
+        let more = facts.since(if self.sequence > facts.sequence { 0 } else { self.sequence });
+        [0, 1, 2].map(|at| self.came[at].saturating_add(more[at]))
+    }
+
+    /// Adds up what came, and notes that it is no later than now, whatever the clock said before.
+    pub fn follow(&mut self, facts: &Facts, now_ms: i64) {
+        self.came = self.came(facts);
+        if self.sequence > facts.sequence {
+            self.cooled = 0;
+        }
+        self.sequence = facts.sequence;
+        self.began_ms = self.began_ms.min(now_ms);
+        self.last_ms = self.last_ms.map(|last| last.min(now_ms));
+        self.again_ms = self.again_ms.map(|again| again.min(now_ms.saturating_add(PAUSE_MS)));
+    }
+
+    /// Notes a look that ended without a failure.
+    pub fn looked(&mut self, facts: &Facts, trigger: &Trigger, look: Look) {
+        let cooled_ms = look.began_ms.saturating_sub(trigger.cooled_ms.unwrap_or(0));
         let cooled = facts.commits.iter().take_while(|commit| commit.at_ms <= cooled_ms).map(|commit| commit.sequence);
         *self = Past {
             began_ms: self.began_ms,
-            last_ms: Some(ended_ms),
-            took_ms,
+            last_ms: Some(look.ended_ms),
+            took_ms: look.took_ms,
             sequence: facts.sequence,
             cooled: cooled.last().unwrap_or(self.cooled).max(self.cooled),
-            goes_on,
+            goes_on: look.goes_on,
+            found: look.found,
             ..Past::default()
         };
     }
 
-    /// Notes that another daemon is at it: it is looked at again in a minute.
+    /// Notes that another daemon is at it: it is tried again in a minute, for the reasons it was due for.
     pub fn held(&mut self, now_ms: i64) {
-        (self.last_ms, self.took_ms) = (Some(now_ms), PAUSE_MS / RARELY);
-        (self.cut_off, self.goes_on) = (None, false);
+        self.again_ms = Some(now_ms.saturating_add(PAUSE_MS));
     }
 
     /// Notes a look that failed.
-    pub fn failed(&mut self, reason: String, ended_ms: i64) {
+    pub fn failed(&mut self, error: &Error, ended_ms: i64) {
         self.last_ms = Some(ended_ms);
         self.failed = self.failed.saturating_add(1);
-        self.reason = reason;
-        self.cut_off = None;
+        self.reason = error.to_string();
+        self.broken = error.kind() == Kind::Internal;
+        (self.cut_off, self.again_ms) = (None, None);
     }
 }
 
@@ -196,7 +255,14 @@ pub struct Next {
 
 /// What is to come of a task on a table.
 pub fn next(task: Task, policy: &Policy, facts: &Facts, past: &Past, now_ms: i64) -> Next {
-    let (due, why) = judged(task, policy, facts, past, now_ms);
+    let (mut due, mut why) = judged(task, policy, facts, past, now_ms);
+    if let (Some(again), Due::Now | Due::At(_)) = (past.again_ms.filter(|again| *again > now_ms), due) {
+        let at = if let Due::At(at) = due { at.max(again) } else { again };
+        (due, why) = (Due::At(at), format!("another daemon has a run of this table; {why}"));
+    }
+    if !past.found.is_empty() && matches!(due, Due::At(_) | Due::OnCommits) {
+        why = format!("{why}; the last look found: {}", past.found);
+    }
     Next { task, due, why }
 }
 
@@ -224,7 +290,7 @@ fn judged(task: Task, policy: &Policy, facts: &Facts, past: &Past, now_ms: i64) 
         return (Due::Now, format!("run {run} was cut off, and is planned anew"));
     }
     if past.goes_on {
-        let again = past.last_ms.unwrap_or(now_ms).saturating_add(PAUSE_MS);
+        let again = past.last_ms.unwrap_or(now_ms).saturating_add(ON_MS);
         let due = if again <= now_ms { Due::Now } else { Due::At(again) };
         return (due, "the last run left some for another".into());
     }
@@ -243,7 +309,7 @@ fn rarely(due: Due, past: &Past, now_ms: i64) -> Due {
 }
 
 fn triggered(trigger: &Trigger, facts: &Facts, past: &Past, now_ms: i64) -> (Due, String) {
-    let [commits, files, bytes] = facts.since(past.sequence);
+    let [commits, files, bytes] = past.came(facts);
     let counts =
         [(trigger.commits, commits, "commits"), (trigger.files, files, "files"), (trigger.bytes, bytes, "bytes")];
     for (wanted, found, unit) in counts {
@@ -270,7 +336,7 @@ fn triggered(trigger: &Trigger, facts: &Facts, past: &Past, now_ms: i64) -> (Due
 /// When the oldest commit that was too fresh, or not there, has cooled.
 fn cooling(trigger: &Trigger, facts: &Facts, past: &Past) -> Option<(i64, String)> {
     let cool_ms = trigger.cooled_ms?;
-    let first_ms = facts.first_after(past.cooled)?;
+    let first_ms = facts.first_after(if past.cooled > facts.sequence { 0 } else { past.cooled })?;
     let least = past.last_ms.unwrap_or(past.began_ms);
     let at = first_ms.max(least).saturating_add(cool_ms);
     Some((at, format!("files that came have cooled for {} s", cool_ms as f64 / 1000.0)))

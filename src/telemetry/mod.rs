@@ -37,7 +37,12 @@ pub fn record_metrics() -> Result<()> {
 
 /// The metrics in Prometheus' text form.
 pub fn render() -> String {
-    PROMETHEUS.get().map(PrometheusHandle::render).unwrap_or_default()
+    shown(&PROMETHEUS.get().map(PrometheusHandle::render).unwrap_or_default())
+}
+
+/// Without gauges that are no number: the recorder cannot forget a series, and these are of tables that are gone.
+fn shown(rendered: &str) -> String {
+    rendered.split_inclusive('\n').filter(|line| !line.trim_end().ends_with(" NaN")).collect()
 }
 
 /// Drains what histograms collected; to be called every few seconds.
@@ -204,4 +209,15 @@ pub fn lane_failed(table: &str, door: Door, error: &Error, again_in: Duration) {
 pub fn lane_halted(table: &str, door: Door, error: &Error) {
     counter!("laked_lane_failures_total", "table" => table.to_owned(), "kind" => error.kind().slug()).increment(1);
     tracing::error!(table, %door, kind = error.kind().slug(), %error, "lane halted");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn what_is_no_number_is_not_shown() {
+        let rendered = "# TYPE a gauge\na{table=\"n.t\"} NaN\na{table=\"n.NaN\"} 1\nb 2\n";
+        assert_eq!(shown(rendered), "# TYPE a gauge\na{table=\"n.NaN\"} 1\nb 2\n");
+    }
 }

@@ -91,6 +91,8 @@ fn what_runs_reported_is_forgotten() {
     let lake = filled();
     let run = Run {
         id: "one".into(),
+        owner: lake.catalog.warehouse().to_string(),
+        table_uuid: String::new(),
         table: ident(TABLE),
         task: "compact".into(),
         state: RunState::Running,
@@ -101,7 +103,7 @@ fn what_runs_reported_is_forgotten() {
         sequence: 0,
         report: json!({}),
     };
-    assert!(lake.catalog.begin_run(&run, 0).expect("is written down"));
+    assert!(lake.catalog.begin_run(&run).expect("is written down"));
     let report = json!({ "partitions": [format!("part={PERSON}")] });
     lake.catalog.end_run("one", RunState::Done, &report).expect("is written down");
     assert!(with_bytes(&folder(&lake), PERSON).iter().any(|path| path.to_string_lossy().contains("catalog.db")));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::expire::{set_property, snapshots};
 use super::{BODY, Lake, TABLE, produce};
-use crate::kit::daemon::{Daemon, get};
+use crate::kit::daemon::{Daemon, get, post};
 
 /// A lake whose daemon has these settings, by the environment.
 fn with(lake: &mut Lake, settings: &[(&str, &str)]) {
@@ -63,7 +63,7 @@ fn under_a_producer_files_are_merged_and_snapshots_thinned_by_themselves() {
         ("laked.maintenance.min-inputs", "2"),
         ("laked.maintenance.hot-files", "8"),
         ("laked.maintenance.manifests", "20 commits"),
-        ("laked.maintenance.orphans", "cron * * * * *"),
+        ("laked.maintenance.orphans", "20 commits"),
     ] {
         set_property(&lake, key, value);
     }
@@ -72,11 +72,13 @@ fn under_a_producer_files_are_merged_and_snapshots_thinned_by_themselves() {
     let is_done = |run: &Value| run["state"] == "done";
     until_runs(&lake, "compact", "files are merged while more come", |runs| runs.iter().any(is_done));
     until_runs(&lake, "expire", "snapshots expire while more come", |runs| runs.iter().any(is_done));
+    until_runs(&lake, "orphans", "orphans are looked for", |runs| runs.iter().any(is_done));
+    until_runs(&lake, "manifests", "files are listed anew", |runs| runs.iter().any(is_done));
     assert!(producer.join().is_ok());
     let daemon = lake.daemon.as_ref().expect("a daemon");
     // What is left of each partition: sizes that double, or nearly.
     daemon.until("few files are left", || files(&lake) <= 2 * 6);
-    for task in ["compact", "expire"] {
+    for task in ["compact", "expire", "orphans", "manifests"] {
         assert_eq!(
             runs(lake.url(), task).iter().find(|run| !matches!(run["state"].as_str(), Some("done" | "running"))),
             None
@@ -95,12 +97,22 @@ fn under_a_producer_files_are_merged_and_snapshots_thinned_by_themselves() {
         r#"laked_maintenance_files_total{table="probe.readings",task="compact",way="removed"}"#,
         "laked_maintenance_run_seconds_count",
         r#"laked_table_snapshots{table="probe.readings"}"#,
+        r#"laked_table_small_files{table="probe.readings"}"#,
+        r#"laked_table_delete_debt{table="probe.readings"} 0"#,
+        "laked_maintenance_steps",
+        "laked_maintenance_unlinked_total",
         "laked_maintenance_due",
     ] {
         assert!(metrics.contains(series), "{series} is not in\n{metrics}");
     }
-    let health = lake.lakectl(&["health", TABLE]);
-    assert!(health.contains("schedule: compact") && health.contains("schedule: expire"), "{health}");
+    let next = lake.json(&["health", TABLE])["schedule"]["next"].clone();
+    let due = |task: &str| {
+        let next = next.as_array().expect("tasks").iter().find(|next| next["task"] == task);
+        next.map_or(Value::Null, |next| next["due"].clone())
+    };
+    for task in ["compact", "expire", "orphans", "manifests"] {
+        assert!(["now", "at", "on-commits"].iter().any(|word| due(task) == *word), "{next}");
+    }
     is_whole(&mut lake, 121);
 }
 
@@ -130,6 +142,11 @@ fn a_run_that_is_killed_is_marked_and_planned_anew_and_no_row_is_lost() {
     });
     let daemon = lake.daemon.as_ref().expect("a daemon");
     daemon.until("its work is done", || files(&lake) == 2);
+    let said = |run: &Value| run["why"].as_str().is_some_and(|why| why.contains("was cut off"));
+    assert!(runs(lake.url(), "compact").iter().any(said), "it is why another was begun");
+    let metrics = get(&format!("{}/metrics", lake.url())).expect("an answer").body;
+    let cut = r#"laked_maintenance_runs_total{table="probe.readings",task="compact",outcome="cut-off"} 1"#;
+    assert!(metrics.contains(cut), "{metrics}");
     lake.send(6..8);
     is_whole(&mut lake, 8);
 }
@@ -172,7 +189,23 @@ fn what_a_table_says_is_followed_and_what_it_says_wrongly_is_told() {
     set_property(&lake, "laked.maintenance", "off");
     let off = compact(&lake);
     assert_eq!((&off["due"], &off["why"]), (&json!("off"), &json!("laked.maintenance is off")));
-    let foreign = lake.lakectl(&["health", "probe.readings"]);
-    assert!(foreign.contains("schedule: compact not by itself"), "{foreign}");
+    let shown = |lake: &Lake, series: &str| {
+        get(&format!("{}/metrics", lake.url()))
+            .expect("an answer")
+            .body
+            .contains(&format!("{series}{{table=\"{TABLE}\"}}"))
+    };
+    let daemon = lake.daemon.as_ref().expect("a daemon");
+    daemon.until("its gauges go", || !shown(&lake, "laked_table_snapshots"));
+    set_property(&lake, "laked.maintenance", "on");
+    daemon.until("they come back", || shown(&lake, "laked_table_snapshots"));
+    let fields = json!([{ "id": 1, "name": "n", "type": "long", "required": false }]);
+    let body = json!({ "name": "others", "schema": { "type": "struct", "fields": fields } });
+    let url = format!("{}/v1/namespaces/probe/tables", lake.url());
+    let made = post(&url, &[("Content-Type", "application/json")], body.to_string().as_bytes()).expect("an answer");
+    assert_eq!(made.status, 200, "{}", made.body);
+    let foreign = lake.lakectl(&["health", "probe.others"]);
+    assert!(foreign.contains("schedule: compact not by itself: no contract made the table"), "{foreign}");
     assert!(lake.lakectl(&["maintenance", "list"]).contains("nothing was done"));
+    lake.refuses(&["maintenance", "list", "--most", "10001"], "1 to 10000");
 }

@@ -39,7 +39,7 @@ use cache::Cache;
 pub use deletions::{Neighbour, Owed};
 pub(crate) use plausible::nesting;
 pub use recovery::{Found, Problem, Rebuilt};
-pub use runs::{Run, RunState};
+pub use runs::{Run, RunState, WhichRuns};
 use settling::Settling;
 pub use turns::Turn;
 use turns::Turns;

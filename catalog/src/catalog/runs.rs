@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::deletions::ident_of;
 use super::{Catalog, key};
 use crate::error::{Error, Kind, Result};
-use crate::state::{Keep, RUNNING, RunRow};
+use crate::state::{Keep, RUNNING, RunRow, Which};
 
-/// Runs that are kept, at most.
+/// Runs that are kept, at most; but for the newest of each task on a table.
 const MOST: i64 = 10_000;
+/// A run that is so long past its deadline has no daemon any more: steps are not interrupted, but end within this.
+const NEVER_MS: i64 = 3_600_000;
 
 /// Whether a run goes on, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,9 +58,14 @@ impl RunState {
 pub struct Run {
     /// Its id.
     pub id: String,
+    /// The daemon whose it is, by its warehouse; not in JSON.
+    #[serde(skip)]
+    pub owner: String,
     /// The table, by the name it had; in JSON `ns.table`.
     #[serde(with = "dotted")]
     pub table: TableIdent,
+    /// Its UUID; empty where it was not written down. Another table may have had the name before.
+    pub table_uuid: String,
     /// What was done.
     pub task: String,
     /// Whether it goes on, or how it ended.
@@ -96,7 +103,9 @@ impl Run {
         let state = WORDS.iter().find(|(_, known)| *known == row.state).map(|(state, _)| *state);
         Ok(Run {
             id: row.id,
+            owner: row.owner,
             table: ident_of(&row.namespace, &row.name)?,
+            table_uuid: row.table_uuid,
             task: row.task,
             state: state.ok_or_else(|| bad("an unknown state"))?,
             why: row.why,
@@ -109,20 +118,30 @@ impl Run {
     }
 }
 
+/// Which runs are asked for; all by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WhichRuns<'a> {
+    /// Of this table, by the name it had.
+    pub table: Option<&'a TableIdent>,
+    /// Of this task.
+    pub task: Option<&'a str>,
+    /// Older than this one.
+    pub before: Option<&'a Run>,
+}
+
 fn bytes_of(report: &Value) -> Vec<u8> {
     report.to_string().into_bytes()
 }
 
 impl Catalog {
-    /// Writes down that a run begins; `false`, and nothing is done, while another one of its table goes on. Runs that
-    /// began before `kept_from_ms` are forgotten, and all but the last ten thousand.
+    /// Writes down that a run begins; `false`, and nothing is done, while another one of its table goes on.
     ///
     /// # Errors
     /// Database errors.
-    pub fn begin_run(&self, run: &Run, kept_from_ms: i64) -> Result<bool> {
+    pub fn begin_run(&self, run: &Run) -> Result<bool> {
         let row = RunRow {
             id: run.id.clone(),
-            owner: self.warehouse().to_string(),
+            owner: run.owner.clone(),
             namespace: key(run.table.namespace()),
             name: run.table.name().to_string(),
             task: run.task.clone(),
@@ -133,8 +152,22 @@ impl Catalog {
             deadline_ms: run.deadline_ms,
             sequence: run.sequence,
             report: bytes_of(&run.report),
+            table_uuid: run.table_uuid.clone(),
         };
-        self.inner.state.begin_run(&row, Keep { from_ms: kept_from_ms, most: MOST })
+        self.inner.state.begin_run(&row)
+    }
+
+    /// Forgets runs that began before `kept_from_ms`, and all but the last ten thousand; of each task on a table that there
+    /// is the newest stays. What goes on and is long past its deadline was cut off: whoever began it did not come back.
+    /// To be called while no run of this daemon goes on.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn forget_runs(&self, kept_from_ms: i64) -> Result<()> {
+        let now_ms = self.now_ms();
+        let late_ms = now_ms.saturating_sub(NEVER_MS);
+        self.inner.state.cut_off_late_runs(late_ms, RunState::CutOff.word(), now_ms)?;
+        self.inner.state.forget_runs(Keep { from_ms: kept_from_ms, most: MOST })
     }
 
     /// Writes down how a run ended.
@@ -163,15 +196,17 @@ impl Catalog {
         self.inner.state.cut_off_runs(self.warehouse(), word, self.now_ms())?.into_iter().map(Run::of).collect()
     }
 
-    /// Runs, newest first; of one table, if it is named.
+    /// Runs, newest first.
     ///
     /// # Errors
     /// Database errors.
-    pub fn runs(&self, table: Option<&TableIdent>, most: usize) -> Result<Vec<Run>> {
-        let table = table.map(|ident| (key(ident.namespace()), ident.name()));
+    pub fn runs(&self, which: &WhichRuns<'_>, most: usize) -> Result<Vec<Run>> {
+        let table = which.table.map(|ident| (key(ident.namespace()), ident.name()));
         let table = table.as_ref().map(|(namespace, name)| (namespace.as_str(), *name));
-        let most = i64::try_from(most).unwrap_or(MOST);
-        self.inner.state.runs(table, most)?.into_iter().map(Run::of).collect()
+        let before = which.before.map(|run| (run.began_ms, run.id.as_str()));
+        let which = Which { table, task: which.task, before };
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.inner.state.runs(&which, most)?.into_iter().map(Run::of).collect()
     }
 
     /// A run by its id.

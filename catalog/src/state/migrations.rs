@@ -195,6 +195,14 @@ const STEPS: &[Step] = &[
             CREATE INDEX maintenance_runs_by_age ON maintenance_runs (began_ms, id);
             CREATE INDEX maintenance_runs_by_table ON maintenance_runs (namespace, name, began_ms);",
     },
+    Step {
+        sqlite: "
+            ALTER TABLE maintenance_runs ADD COLUMN table_uuid TEXT NOT NULL DEFAULT '';
+            CREATE INDEX maintenance_runs_by_task ON maintenance_runs (namespace, name, task, began_ms, id);",
+        postgres: "
+            ALTER TABLE maintenance_runs ADD COLUMN table_uuid TEXT COLLATE \"C\" NOT NULL DEFAULT '';
+            CREATE INDEX maintenance_runs_by_task ON maintenance_runs (namespace, name, task, began_ms, id);",
+    },
 ];
 
 /// The tables with their columns, those of the primary key first and counted: what a backup holds. A table that others
@@ -225,6 +233,7 @@ pub const TABLES: &[(&str, usize, &[&str])] = &[
             "deadline_ms",
             "sequence",
             "report",
+            "table_uuid",
         ],
     ),
 ];

@@ -31,7 +31,7 @@ pub use database::{Database, PostgresUrl};
 pub use deletions::DeletionRow;
 pub use dropped::Dropped;
 pub use pointers::{Kept, Pointer, Sort, Swap};
-pub use runs::{Keep, RUNNING, RunRow};
+pub use runs::{Keep, RUNNING, RunRow, Which};
 
 use std::sync::Arc;
 

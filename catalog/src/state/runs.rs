@@ -31,9 +31,23 @@ pub struct RunRow {
     pub sequence: i64,
     /// What came of it, as JSON.
     pub report: Vec<u8>,
+    /// The table's UUID; empty in rows of before it was written down.
+    pub table_uuid: String,
 }
 
-/// How many runs are kept, and from when on.
+/// Which runs are asked for; all by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Which<'a> {
+    /// Of this table.
+    pub table: Option<(&'a str, &'a str)>,
+    /// Of this task.
+    pub task: Option<&'a str>,
+    /// Older than the run that began then, with this id.
+    pub before: Option<(i64, &'a str)>,
+}
+
+/// How many runs are kept, and from when on. Of each task on a table that there is, the newest is kept in any case: when a
+/// task was done that is done once a month is to be known.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
     /// Those that began before this go, in milliseconds since 1970 …
@@ -45,7 +59,8 @@ pub struct Keep {
 /// The state of a run that goes on.
 pub const RUNNING: &str = "running";
 
-const COLUMNS: &str = "id, owner, namespace, name, task, state, why, began_ms, ended_ms, deadline_ms, sequence, report";
+const COLUMNS: &str =
+    "id, owner, namespace, name, task, state, why, began_ms, ended_ms, deadline_ms, sequence, report, table_uuid";
 
 fn run(row: &mut Row) -> Result<RunRow> {
     Ok(RunRow {
@@ -61,35 +76,47 @@ fn run(row: &mut Row) -> Result<RunRow> {
         deadline_ms: row.integer(9)?,
         sequence: row.integer(10)?,
         report: row.bytes(11)?,
+        table_uuid: row.text(12)?,
     })
 }
 
 impl State {
-    /// Begins a run, and forgets old ones; `false`, and nothing is done, while another one of that table goes on whose
-    /// deadline has not come.
-    pub fn begin_run(&self, row: &RunRow, keep: Keep) -> Result<bool> {
+    /// Begins a run; `false`, and nothing is done, while another one of that table goes on whose deadline has not come.
+    pub fn begin_run(&self, row: &RunRow) -> Result<bool> {
         let held = "SELECT id FROM maintenance_runs
                     WHERE namespace = ?1 AND name = ?2 AND state = ?3 AND deadline_ms > ?4 LIMIT 1";
         let insert = format!(
-            "INSERT INTO maintenance_runs ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+            "INSERT INTO maintenance_runs ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
         );
-        let oldest = "SELECT began_ms FROM maintenance_runs ORDER BY began_ms DESC, id DESC LIMIT 1 OFFSET ?1";
-        let forget = "DELETE FROM maintenance_runs WHERE began_ms <= ?1 AND state <> ?2";
         self.transact(|session| {
-            let table = [(&row.namespace).into(), (&row.name).into()];
-            let [namespace, name] = table.clone();
+            let [namespace, name] = [(&row.namespace).into(), (&row.name).into()];
             if session.first(held, &[namespace, name, RUNNING.into(), row.began_ms.into()])?.is_some() {
                 return Ok(false);
             }
-            let beyond = session.first(oldest, &[keep.most.saturating_sub(1).into()])?;
-            let beyond = beyond.map(|mut row| row.integer(0)).transpose()?.unwrap_or(i64::MIN);
-            session.execute(forget, &[beyond.max(keep.from_ms.saturating_sub(1)).into(), RUNNING.into()])?;
             let texts = [&row.id, &row.owner, &row.namespace, &row.name, &row.task, &row.state, &row.why];
             let mut values: Vec<Value<'_>> = texts.into_iter().map(Value::from).collect();
             values.extend([row.began_ms.into(), row.ended_ms.into(), row.deadline_ms.into(), row.sequence.into()]);
-            values.push(row.report.as_slice().into());
+            values.extend([row.report.as_slice().into(), (&row.table_uuid).into()]);
             session.execute(&insert, &values)?;
             Ok(true)
+        })
+    }
+
+    /// Forgets old runs; never one that goes on.
+    pub fn forget_runs(&self, keep: Keep) -> Result<()> {
+        let oldest = "SELECT began_ms FROM maintenance_runs ORDER BY began_ms DESC, id DESC LIMIT 1 OFFSET ?1";
+        let forget = "DELETE FROM maintenance_runs WHERE began_ms <= ?1 AND state <> ?2 AND (
+            EXISTS (SELECT 1 FROM maintenance_runs AS newer
+                WHERE newer.namespace = maintenance_runs.namespace AND newer.name = maintenance_runs.name
+                AND newer.task = maintenance_runs.task
+                AND (newer.began_ms, newer.id) > (maintenance_runs.began_ms, maintenance_runs.id))
+            OR NOT EXISTS (SELECT 1 FROM tables
+                WHERE tables.namespace = maintenance_runs.namespace AND tables.name = maintenance_runs.name))";
+        self.transact(|session| {
+            let beyond = session.first(oldest, &[keep.most.into()])?;
+            let beyond = beyond.map(|mut row| row.integer(0)).transpose()?.unwrap_or(i64::MIN);
+            let until = beyond.max(keep.from_ms.saturating_sub(1));
+            session.execute(forget, &[until.into(), RUNNING.into()]).map(drop)
         })
     }
 
@@ -120,20 +147,32 @@ impl State {
         Ok(found)
     }
 
-    /// Runs, newest first; of one table, if it is named.
-    pub fn runs(&self, table: Option<(&str, &str)>, most: i64) -> Result<Vec<RunRow>> {
-        let order = "ORDER BY began_ms DESC, id DESC LIMIT";
-        self.read(|session| {
-            let mut rows = match table {
-                None => session.query(&format!("SELECT {COLUMNS} FROM maintenance_runs {order} ?1"), &[most.into()])?,
-                Some((namespace, name)) => {
-                    let of = "WHERE namespace = ?1 AND name = ?2";
-                    let sql = format!("SELECT {COLUMNS} FROM maintenance_runs {of} {order} ?3");
-                    session.query(&sql, &[namespace.into(), name.into(), most.into()])?
-                }
-            };
-            rows.iter_mut().map(run).collect()
-        })
+    /// Ends whatever goes on, of any daemon, whose deadline came before `late_ms`: it never came back.
+    pub fn cut_off_late_runs(&self, late_ms: i64, state: &str, now_ms: i64) -> Result<()> {
+        let sql = "UPDATE maintenance_runs SET state = ?2, ended_ms = ?3 WHERE state = ?4 AND deadline_ms < ?1";
+        let values = [late_ms.into(), state.into(), now_ms.into(), RUNNING.into()];
+        self.transact(|session| session.execute(sql, &values).map(drop))
+    }
+
+    /// Runs, newest first.
+    pub fn runs(&self, which: &Which<'_>, most: i64) -> Result<Vec<RunRow>> {
+        let (mut of, mut values): (String, Vec<Value<'_>>) = ("1 = 1".into(), Vec::new());
+        if let Some((namespace, name)) = which.table {
+            of += " AND namespace = ?1 AND name = ?2";
+            values.extend([namespace.into(), name.into()]);
+        }
+        if let Some(task) = which.task {
+            values.push(task.into());
+            of += &format!(" AND task = ?{}", values.len());
+        }
+        if let Some((began_ms, id)) = which.before {
+            values.extend([began_ms.into(), id.into()]);
+            of += &format!(" AND (began_ms, id) < (?{}, ?{})", values.len() - 1, values.len());
+        }
+        values.push(most.into());
+        let order = format!("ORDER BY began_ms DESC, id DESC LIMIT ?{}", values.len());
+        let sql = format!("SELECT {COLUMNS} FROM maintenance_runs WHERE {of} {order}");
+        self.read(|session| session.query(&sql, &values)?.iter_mut().map(run).collect())
     }
 
     /// A run by its id.

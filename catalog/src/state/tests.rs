@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Database, DeletionRow, Dropped, Keep, Kept, LIFETIME_MS, RUNNING, RunRow, Sort, State, Swap, TokenRow};
+use super::{
+    Database, DeletionRow, Dropped, Keep, Kept, LIFETIME_MS, RUNNING, RunRow, Sort, State, Swap, TokenRow, Which,
+};
 use crate::error::Kind;
 use crate::postgres_server::PostgresServer;
 
@@ -81,9 +83,9 @@ fn a_run_claims_its_table_until_it_ends_or_is_late(state: &State) {
         deadline_ms: began_ms + 100,
         sequence: 7,
         report: vec![b'{', b'}'],
+        table_uuid: "x".into(),
     };
-    let all = Keep { from_ms: i64::MIN, most: 100 };
-    let begin = |row: &RunRow| state.begin_run(row, all).expect("writes");
+    let begin = |row: &RunRow| state.begin_run(row).expect("writes");
     let (first, other) = (row("a", "t", "one", 10), row("b", "t", "two", 50));
     assert!(begin(&first) && !begin(&other), "one of a table at a time");
     assert!(begin(&row("c", "u", "two", 60)), "another table is free");
@@ -95,16 +97,34 @@ fn a_run_claims_its_table_until_it_ends_or_is_late(state: &State) {
     assert_eq!(state.run("d").expect("reads"), Some(ended.clone()));
     assert_eq!(state.cut_off_runs("one", "cut-off", 200).expect("ends"), [first]);
     assert_eq!(state.cut_off_runs("one", "cut-off", 300).expect("none is left"), []);
-    let ids = |table| state.runs(table, 10).expect("lists").into_iter().map(|run| run.id).collect::<String>();
-    assert_eq!((ids(None), ids(Some(("n", "t")))), ("dca".to_string(), "da".to_string()));
-    assert_eq!(state.runs(None, 1).expect("lists"), [ended]);
-    // Old ones are forgotten, by age and by number; never one that goes on.
-    let keep = |from_ms, most| Keep { from_ms, most };
-    assert!(state.begin_run(&row("e", "v", "one", 400), keep(110, 100)).expect("writes"));
-    assert_eq!(ids(None), "edc");
+    let ids =
+        |which: Which<'_>| state.runs(&which, 10).expect("lists").into_iter().map(|run| run.id).collect::<String>();
+    let (all, of_t) = (Which::default(), Which { table: Some(("n", "t")), ..Which::default() });
+    assert_eq!((ids(all), ids(of_t)), ("dca".to_string(), "da".to_string()));
+    assert_eq!(ids(Which { before: Some((110, "d")), ..of_t }), "a");
+    assert_eq!(ids(Which { task: Some("expire"), ..of_t }), "");
+    assert_eq!(state.runs(&all, 1).expect("lists"), [ended]);
+    // Old ones are forgotten, by age and by number: never one that goes on, nor the newest of a task on a table that is
+    // there, as `u` is and `t` is not.
+    let left = |from_ms, most| {
+        state.forget_runs(Keep { from_ms, most }).expect("forgets");
+        ids(all)
+    };
+    assert_eq!(left(110, 100), "dc", "c goes on");
+    state.end_run("c", "done", 120, b"").expect("ends");
+    assert_eq!(left(1000, 100), "c", "u was compacted then, however long ago");
+    assert!(begin(&row("e", "u", "one", 400)));
     state.end_run("e", "done", 401, b"").expect("ends");
-    assert!(state.begin_run(&row("f", "v", "one", 500), keep(0, 2)).expect("writes"));
-    assert_eq!(ids(None), "fec");
+    assert_eq!(left(0, 2), "ec");
+    assert_eq!(left(0, 1), "e", "c is not the newest any more");
+    assert!(begin(&RunRow { task: "expire".into(), ..row("f", "u", "three", 500) }));
+    assert_eq!(left(0, 1), "fe", "of each task one");
+    assert_eq!(ids(Which { table: Some(("n", "u")), task: Some("compact"), before: None }), "e");
+    let is_running = || state.run("f").expect("reads").is_some_and(|run| run.state == RUNNING);
+    state.cut_off_late_runs(600, "cut-off", 700).expect("looks");
+    assert!(is_running(), "its deadline is not past");
+    state.cut_off_late_runs(601, "cut-off", 700).expect("ends");
+    assert!(!is_running(), "its daemon never came back");
 }
 
 fn tokens_are_kept_and_revoked_once(state: &State) {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use iceberg::{NamespaceIdent, TableIdent};
-use laked_catalog::{Catalog, Run, RunState};
+use laked_catalog::{Catalog, Run, RunState, WhichRuns};
+use uuid::Uuid;
 
 use super::is_due;
 use crate::error::{Kind, Result};
@@ -16,8 +17,8 @@ use crate::telemetry::maintenance as telemetry;
 const AGAIN_MS: i64 = 600_000;
 /// When one that could not be read is looked at again.
 const PUT_OFF_MS: i64 = 60_000;
-/// Runs of a table that are read to learn what was done before.
-const RUNS: usize = 200;
+/// Runs of each task that are read to learn what was done before: pauses after failures do not double as often.
+const RUNS: usize = 20;
 
 /// What was done of each task.
 pub type Pasts = BTreeMap<Task, Past>;
@@ -27,6 +28,8 @@ pub type Pasts = BTreeMap<Task, Past>;
 pub struct Known {
     /// Its name.
     pub ident: TableIdent,
+    /// Its UUID: another table may have the name by now.
+    pub uuid: Uuid,
     /// Its policy.
     pub policy: Policy,
     /// What its metadata says.
@@ -38,7 +41,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// A table as it is now; `None` if there is none.
+    /// A table as it is now, given how it was `before`; `None` if there is none.
     ///
     /// # Errors
     /// Database errors; `Corrupt`.
@@ -46,7 +49,7 @@ impl Known {
         catalog: &Catalog,
         defaults: &Defaults,
         ident: &TableIdent,
-        past: Option<Pasts>,
+        before: Option<Known>,
         began_ms: i64,
     ) -> Result<Option<Known>> {
         let table = match catalog.load(ident) {
@@ -54,20 +57,26 @@ impl Known {
             loaded => loaded?,
         };
         let policy = Policy::of(&table.metadata, &above(catalog, ident.namespace())?, defaults);
-        let now_ms = catalog.store().system().clock.now_ms();
-        let facts = match policy.is_idle() {
-            true => Facts::default(),
-            false => Facts::of(&table.metadata, &table.refs, now_ms),
+        let (now_ms, uuid) = (catalog.store().system().clock.now_ms(), table.metadata.uuid());
+        if policy.is_idle() {
+            let (facts, past) = (Facts::default(), Pasts::new());
+            let next = to_come(&policy, &facts, &past, now_ms);
+            return Ok(Some(Known { ident: ident.clone(), uuid, policy, facts, past, next }));
+        }
+        let mut facts = Facts::of(&table.metadata, &table.refs, now_ms);
+        let mut past = match before.filter(|before| before.uuid == uuid) {
+            Some(before) => {
+                facts.seen(&before.facts);
+                before.past
+            }
+            None => remembered(catalog, ident, uuid, began_ms)?,
         };
-        let past = match past {
-            Some(past) => past,
-            None if policy.is_idle() => Pasts::new(),
-            None => remembered(&catalog.runs(Some(ident), RUNS)?, began_ms),
-        };
-        let never = Past { began_ms, ..Past::default() };
-        let to_come = |task| next(task, &policy, &facts, past.get(&task).unwrap_or(&never), now_ms);
-        let next = Task::ALL.into_iter().map(to_come).collect();
-        Ok(Some(Known { ident: ident.clone(), policy, facts, past, next }))
+        for task in policy.triggers.keys() {
+            past.entry(*task).or_insert_with(|| Past { began_ms, ..Past::default() });
+        }
+        past.values_mut().for_each(|past| past.follow(&facts, now_ms));
+        let next = to_come(&policy, &facts, &past, now_ms);
+        Ok(Some(Known { ident: ident.clone(), uuid, policy, facts, past, next }))
     }
 
     /// When it is to be looked at again.
@@ -95,28 +104,40 @@ fn above(catalog: &Catalog, namespace: &NamespaceIdent) -> Result<Vec<BTreeMap<S
     Ok(found)
 }
 
-/// What the ledger tells of each task; `runs` are the newest first.
-fn remembered(runs: &[Run], began_ms: i64) -> Pasts {
-    let of = |task: Task| {
-        let own: Vec<&Run> = runs.iter().filter(|run| run.task == task.name()).collect();
-        let last = own.first()?;
-        let is_bad = |run: &&&Run| matches!(run.state, RunState::CutOff | RunState::Failed);
-        let bad = own.iter().take_while(is_bad).count();
-        // The first that is cut off is taken up at once.
-        let failed = if last.state == RunState::CutOff { bad - 1 } else { bad };
-        let done = own.iter().find(|run| !is_bad(run));
-        let past = Past {
-            began_ms,
-            last_ms: Some(last.ended_ms.unwrap_or(last.began_ms)),
-            sequence: done.map_or(0, |run| run.sequence),
-            failed: u32::try_from(failed).unwrap_or(u32::MAX),
-            reason: last.report["error"].as_str().unwrap_or(last.state.word()).to_string(),
-            cut_off: (last.state == RunState::CutOff).then(|| last.id.clone()),
-            ..Past::default()
-        };
-        Some((task, past))
-    };
-    Task::ALL.into_iter().filter_map(of).collect()
+fn to_come(policy: &Policy, facts: &Facts, past: &Pasts, now_ms: i64) -> Vec<Next> {
+    let never = Past { began_ms: now_ms, ..Past::default() };
+    Task::ALL.into_iter().map(|task| next(task, policy, facts, past.get(&task).unwrap_or(&never), now_ms)).collect()
+}
+
+/// What the ledger tells of each task; runs of another table that had the name do not count.
+fn remembered(catalog: &Catalog, ident: &TableIdent, uuid: Uuid, began_ms: i64) -> Result<Pasts> {
+    let (mut pasts, uuid) = (Pasts::new(), uuid.to_string());
+    for task in Task::ALL {
+        let mut runs = catalog.runs(&WhichRuns { table: Some(ident), task: Some(task.name()), before: None }, RUNS)?;
+        runs.retain(|run| run.table_uuid.is_empty() || run.table_uuid == uuid);
+        pasts.extend(past_of(&runs, began_ms).map(|past| (task, past)));
+    }
+    Ok(pasts)
+}
+
+/// What a task's runs tell, the newest first.
+fn past_of(runs: &[Run], began_ms: i64) -> Option<Past> {
+    let last = runs.first()?;
+    let is_bad = |run: &&Run| matches!(run.state, RunState::CutOff | RunState::Failed);
+    let bad = runs.iter().take_while(is_bad).count();
+    // The first that is cut off is taken up at once.
+    let failed = if last.state == RunState::CutOff { bad - 1 } else { bad };
+    let done = runs.iter().find(|run| !is_bad(run));
+    Some(Past {
+        began_ms,
+        last_ms: Some(last.ended_ms.unwrap_or(last.began_ms)),
+        sequence: done.map_or(0, |run| run.sequence),
+        failed: u32::try_from(failed).unwrap_or(u32::MAX),
+        reason: last.report["error"].as_str().unwrap_or(last.state.word()).to_string(),
+        cut_off: (last.state == RunState::CutOff).then(|| last.id.clone()),
+        goes_on: matches!(last.state, RunState::Stopped | RunState::Overdue),
+        ..Past::default()
+    })
 }
 
 /// All of them.
@@ -135,22 +156,34 @@ impl Tables {
         Tables { began_ms, known: HashMap::new(), put_off: HashMap::new() }
     }
 
-    /// What was done to a table so far.
-    pub fn past_of(&self, ident: &TableIdent) -> Option<Pasts> {
-        self.known.get(ident).map(|(known, _)| known.past.clone())
+    /// A table as it was when it was last looked at.
+    pub fn known(&self, ident: &TableIdent) -> Option<Known> {
+        self.known.get(ident).map(|(known, _)| known.clone())
+    }
+
+    /// Tasks that fail as nothing should: somebody has to look into them.
+    pub fn ailments(&self) -> Vec<String> {
+        let broken = self.known.values().flat_map(|(known, _)| known.past.iter().map(move |past| (known, past)));
+        let broken = broken.filter(|(_, (_, past))| past.broken);
+        let told = |(known, (task, past)): (&Known, (&Task, &Past))| {
+            format!("maintenance of {}, {}, fails: {}; look into the log", known.ident, task.name(), past.reason)
+        };
+        broken.map(told).collect()
     }
 
     /// Keeps a table, or forgets it if it is gone or nobody is to look after it.
     pub fn put(&mut self, ident: &TableIdent, known: Option<Known>, now_ms: i64) {
         self.put_off.remove(ident);
         let before = self.known.remove(ident);
-        let Some(known) = known else { return };
+        let Some(known) = known.filter(|known| !known.policy.is_idle()) else {
+            if before.is_some() {
+                telemetry::forgotten(&ident.to_string());
+            }
+            return;
+        };
         let told = before.is_some_and(|(before, _)| before.policy.problems == known.policy.problems);
         for problem in known.policy.problems.iter().filter(|_| !told) {
             tracing::warn!(table = %ident, problem, "a property of the table's upkeep is passed over");
-        }
-        if known.policy.is_idle() {
-            return;
         }
         let expirable = known.facts.expirable.as_ref().and_then(|count| count.as_ref().ok().copied());
         let (commits, problems) = (known.facts.commits.len(), known.policy.problems.len());
@@ -216,11 +249,15 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::maintain::histories::{History, START_MS};
+    use crate::maintain::policy::tests::defaults;
 
     fn run(id: &str, state: RunState, sequence: i64) -> Run {
         Run {
             id: id.into(),
+            owner: "file:///lake/warehouse".into(),
             table: TableIdent::from_strs(["n", "t"]).expect("a name"),
+            table_uuid: String::new(),
             task: "compact".into(),
             state,
             why: String::new(),
@@ -234,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_ledger_tells_what_was_done_before() {
-        let past = |runs: &[Run]| remembered(runs, 99).remove(&Task::Compact);
+        let past = |runs: &[Run]| past_of(runs, 99);
         assert_eq!(past(&[]), None);
         let done = past(&[run("b", RunState::Done, 7), run("a", RunState::CutOff, 3)]).expect("a past");
         assert_eq!((done.sequence, done.failed, done.cut_off, done.last_ms), (7, 0, None, Some(20)));
@@ -244,5 +281,63 @@ mod tests {
         assert_eq!(past(&again).map(|past| past.failed), Some(1), "it waits before it may kill the daemon again");
         let failed = past(&[run("b", RunState::Failed, 7)]).expect("a past");
         assert_eq!((failed.failed, failed.reason.as_str()), (1, "no disk"));
+        for (state, goes_on) in [
+            (RunState::Stopped, true),
+            (RunState::Overdue, true),
+            (RunState::Done, false),
+            (RunState::Cancelled, false),
+        ] {
+            let past = past(&[run("b", state, 7)]).expect("a past");
+            assert_eq!((past.goes_on, past.failed), (goes_on, 0), "{state:?}");
+        }
+    }
+
+    /// A daemon that starts finds when a rare task was done, however often others were; and of this very table.
+    #[test]
+    fn a_rare_task_is_remembered_and_a_table_made_again_has_no_past() {
+        let history = History::new(1, &[("laked.maintenance", "on")]);
+        let (catalog, ident) = (&history.catalog, &history.ident);
+        let known =
+            |began_ms| Known::of(catalog, &defaults(), ident, None, began_ms).expect("is read").expect("is there");
+        let uuid = known(0).uuid.to_string();
+        let mut begun = 0;
+        let mut wrote = |task: &str| {
+            begun += 1;
+            let id = format!("{begun:06}");
+            let run =
+                Run { id: id.clone(), task: task.into(), table_uuid: uuid.clone(), ..run("", RunState::Running, 0) };
+            let run = Run { began_ms: START_MS + begun, ended_ms: None, deadline_ms: START_MS * 2, ..run };
+            assert!(catalog.begin_run(&run).expect("writes"));
+            catalog.end_run(&id, RunState::Done, &serde_json::json!({})).expect("writes");
+        };
+        wrote("orphans");
+        (0..300).for_each(|_| wrote("compact"));
+        catalog.forget_runs(START_MS + 301).expect("forgets");
+        assert_eq!(catalog.runs(&WhichRuns::default(), 1000).expect("lists").len(), 2, "the newest of each");
+        let told = known(7).past;
+        assert!(told.contains_key(&Task::Orphans) && told[&Task::Compact].last_ms.is_some(), "{told:?}");
+        catalog.drop_table(ident).expect("drops");
+        history.create(ident, &[("laked.maintenance", "on")]);
+        let again = known(7);
+        assert!(!again.past.contains_key(&Task::Orphans) && again.past[&Task::Compact].last_ms.is_none());
+    }
+
+    #[test]
+    fn what_was_seen_of_the_table_that_had_the_name_before_does_not_count() {
+        let mut history = History::new(1, &[("laked.maintenance", "on")]);
+        (0..3).for_each(|_| history.append(iceberg::spec::MAIN_BRANCH));
+        let known = |history: &History, before| {
+            Known::of(&history.catalog, &defaults(), &history.ident, before, START_MS)
+                .expect("is read")
+                .expect("is there")
+        };
+        let mut before = known(&history, None);
+        let came = |known: &Known| known.past[&Task::Compact].came[0];
+        assert_eq!((came(&before), came(&known(&history, Some(before.clone())))), (3, 3), "each is counted once");
+        before.past.values_mut().for_each(|past| past.last_ms = Some(START_MS));
+        history.catalog.drop_table(&history.ident).expect("drops");
+        history.create(&history.ident, &[("laked.maintenance", "on")]);
+        let again = known(&history, Some(before));
+        assert_eq!((came(&again), again.past[&Task::Compact].last_ms), (0, None));
     }
 }

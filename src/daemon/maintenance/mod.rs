@@ -6,7 +6,8 @@
 //! until they change; every hour all tables are gone through, because a property may have come by another daemon.
 //!
 //! # The budget
-//! One thread, of a lower priority than ingestion's (Linux gives it a tenth of a core that both want), and as many as
+//! A run ends after five minutes, unless the settings say otherwise, and goes on once others had their turn. One thread, of
+//! a lower priority than ingestion's (Linux gives it a tenth of a core that both want), and as many as
 //! `maintenance.threads` says while files are rewritten, of the same priority. Memory is reserved from the lake's one budget.
 //! Before each step it gives way to ingestion ([`run`]), and after it rests, so that the disk is not its own.
 //!
@@ -14,7 +15,8 @@
 //! Runs are written down when they begin. Those that a dead daemon of this lake had begun are marked as cut off at the
 //! start, and due at once: planned anew, because a plan is of the table as it was. What they had staged is gone by the
 //! commit's intents. If runs keep being cut off, each further try waits longer, or a run that kills its daemon would kill
-//! it for ever.
+//! it for ever. What a stop or its deadline ended goes on as well. A run that panics fails, and `/health` says so: files of
+//! others must not end the daemon.
 
 mod known;
 pub mod pressure;
@@ -32,7 +34,7 @@ use laked_catalog::Catalog;
 use laked_catalog::system::System;
 
 use self::known::{Known, Tables};
-pub use self::routes::{RULES, RunView, Schedule, router};
+pub use self::routes::{RULES, RunView, Schedule, most_of, router};
 use self::run::Current;
 use self::tasks::{Attended, Errand};
 use self::wake::Wake;
@@ -41,9 +43,10 @@ use crate::budget::Budget;
 use crate::commit::Committer;
 use crate::config::{Maintenance as Settings, Whose};
 use crate::error::{Error, Kind, Result};
+use crate::ingest::decode::contained;
 use crate::maintain::policy::{Defaults, Silent, Task, Trigger};
 use crate::maintain::reach::Reach;
-use crate::maintain::schedule::{Due, Next};
+use crate::maintain::schedule::{Due, Look, Next};
 use crate::telemetry::maintenance as telemetry;
 
 /// It sleeps no longer than this.
@@ -51,7 +54,9 @@ const SLEEP: Duration = Duration::from_secs(10);
 /// And no shorter, so that a crowd of commits is looked at together.
 const LEAST: Duration = Duration::from_millis(100);
 /// How often all tables are gone through.
-const SWEEP_MS: i64 = 3_600_000;
+const SWEEP: Duration = Duration::from_secs(3600);
+/// A clock that steps back further than this is told from one that is set right by and by.
+const STEP_MS: i64 = 1000;
 /// The nice value of its threads.
 const NICE: i32 = 10;
 
@@ -78,6 +83,8 @@ pub struct Means {
     current: Mutex<Option<Arc<Current>>>,
     /// What the last expiry has read, and of which table: one that takes a commit a second is expired every minute.
     read: Mutex<(Option<TableIdent>, Reach)>,
+    /// What removing orphans has read of all tables in this round.
+    round: Mutex<Reach>,
 }
 
 impl Means {
@@ -94,7 +101,13 @@ impl Means {
             pressure: OnceLock::new(),
             current: Mutex::default(),
             read: Mutex::default(),
+            round: Mutex::default(),
         }
+    }
+
+    /// How long it is since then, in ms.
+    fn took_ms(&self, began: Duration) -> i64 {
+        i64::try_from(self.system.clock.monotonic().saturating_sub(began).as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Why ingestion is in need, if it is.
@@ -168,43 +181,68 @@ impl Maintenance {
         self.means.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Why it is not well.
+    pub fn ailments(&self) -> Vec<String> {
+        self.lock().ailments()
+    }
+
     /// Works until the daemon stops.
     fn work(&self) {
         let lowered = rustix::process::setpriority_process(None, NICE);
         if let Err(error) = lowered {
-            tracing::debug!(%error, "maintenance runs at the priority of all else");
+            tracing::debug!(%error, "maintenance has the priority of ingestion");
         }
+        self.mark_cut_off();
+        let (mut swept, mut seen_ms) = (None, i64::MIN);
+        while !self.means.stop.is_stopping() {
+            let (now_ms, now) = (self.means.system.clock.now_ms(), self.means.system.clock.monotonic());
+            // What was noted by a clock that has stepped back is set right by a look.
+            let stepped_back = now_ms < seen_ms.saturating_sub(STEP_MS);
+            if stepped_back || swept.is_none_or(|at| now.saturating_sub(at) >= SWEEP) {
+                self.forget_old();
+                self.sweep();
+                swept = Some(now);
+            }
+            seen_ms = now_ms;
+            self.follow();
+            let urgent = self.lock().most_urgent();
+            match urgent {
+                Some((known, next)) => self.attend(&known, &next),
+                None => self.rest(),
+            }
+        }
+    }
+
+    /// Marks what a death had cut off.
+    fn mark_cut_off(&self) {
         while !self.means.stop.is_stopping() {
             match self.means.catalog.cut_off_runs() {
                 Ok(runs) => {
-                    runs.iter().for_each(|run| tracing::warn!(run = run.id, table = %run.table, "a run was cut off"));
-                    break;
+                    return runs.iter().for_each(|run| telemetry::cut_off(&run.table.to_string(), &run.task, &run.id));
                 }
                 Err(error) => tracing::warn!(%error, "the ledger of runs cannot be read; it is tried again"),
             }
             self.means.stop.pause(SLEEP);
         }
-        let mut swept_ms = None;
-        while !self.means.stop.is_stopping() {
-            let now_ms = self.means.system.clock.now_ms();
-            if swept_ms.is_none_or(|at: i64| now_ms.saturating_sub(at) >= SWEEP_MS) {
-                self.sweep();
-                swept_ms = Some(now_ms);
-            }
-            self.follow();
-            let urgent = self.lock().most_urgent();
-            match urgent {
-                Some((known, next)) => self.attend(&known, &next),
-                None => {
-                    let sleep = self.lock().sleep(self.means.system.clock.now_ms());
-                    self.wake.sleep(sleep.clamp(LEAST, SLEEP), LEAST, &self.means.stop);
-                }
-            }
-        }
+    }
+
+    /// Nothing is due: until something is.
+    fn rest(&self) {
+        *self.means.round.lock().unwrap_or_else(PoisonError::into_inner) = Reach::default();
+        let sleep = self.lock().sleep(self.means.system.clock.now_ms());
+        self.wake.sleep(sleep.clamp(LEAST, SLEEP), LEAST, &self.means.stop);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_old(&self) {
+        let kept_ms = i64::try_from(self.means.settings.kept.get().as_millis()).unwrap_or(i64::MAX);
+        let from_ms = self.means.system.clock.now_ms().saturating_sub(kept_ms);
+        if let Err(error) = self.means.catalog.forget_runs(from_ms) {
+            tracing::warn!(%error, "old runs are not forgotten; it is tried again");
+        }
     }
 
     /// Looks anew at every table.
@@ -235,46 +273,55 @@ impl Maintenance {
 
     fn look(&self, ident: &TableIdent) {
         let now_ms = self.means.system.clock.now_ms();
-        match self.known(ident) {
+        match self.contained(|| self.known(ident)) {
             Ok(known) => self.lock().put(ident, known, now_ms),
             Err(error) => {
-                tracing::warn!(table = %ident, %error, "a table's schedule cannot be told; it is tried again later");
+                telemetry::look_failed(&ident.to_string(), &error);
                 self.lock().put_off(ident, now_ms);
             }
         }
     }
 
+    /// Does work whose panic is its own failure.
+    fn contained<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let panicked = |words| Error::new(Kind::Internal, format!("it panicked: {words}"));
+        contained(work).unwrap_or_else(|words| Err(panicked(words)))
+    }
+
     /// A table as it is now, with what is to come of it; `None` if there is none.
     fn known(&self, ident: &TableIdent) -> Result<Option<Known>> {
-        let (began_ms, past) = {
+        let (began_ms, before) = {
             let tables = self.lock();
-            (tables.began_ms, tables.past_of(ident))
+            (tables.began_ms, tables.known(ident))
         };
-        Known::of(&self.means.catalog, &self.defaults, ident, past, began_ms)
+        Known::of(&self.means.catalog, &self.defaults, ident, before, began_ms)
     }
 
     fn attend(&self, known: &Known, next: &Next) {
         let (ident, task, name) = (&known.ident, next.task, known.ident.to_string());
         let Some(trigger) = known.policy.triggers.get(&task) else { return };
         let clock = &self.means.system.clock;
-        let began_ms = clock.now_ms();
+        let (began_ms, began) = (clock.now_ms(), clock.monotonic());
         let (policy, facts) = (&known.policy, &known.facts);
-        let errand = Errand { means: &self.means, ident, task, why: &next.why, policy, facts };
-        let attended = errand.attend();
-        let ended_ms = clock.now_ms();
+        let errand = Errand { means: &self.means, ident, uuid: known.uuid, task, why: &next.why, policy, facts };
+        let attended = self.contained(|| errand.attend());
+        let (ended_ms, took_ms) = (clock.now_ms(), self.means.took_ms(began));
         let mut past = known.past.get(&task).cloned().unwrap_or_default();
         match attended {
-            Ok(Attended::Nothing) => {
+            Ok(Attended::Nothing { found }) => {
                 telemetry::looked(&name, task.name());
-                past.looked(facts, trigger, [began_ms, ended_ms, ended_ms.saturating_sub(began_ms).max(0)], false);
+                past.looked(facts, trigger, Look { began_ms, ended_ms, took_ms, goes_on: false, found });
             }
-            Ok(Attended::Ran { goes_on, look_ms }) => {
-                past.looked(facts, trigger, [began_ms, ended_ms, look_ms], goes_on)
+            Ok(Attended::Ran { goes_on, look_ms, found }) => {
+                past.looked(facts, trigger, Look { began_ms, ended_ms, took_ms: look_ms, goes_on, found });
             }
-            Ok(Attended::Held) => past.held(ended_ms),
+            Ok(Attended::Held) => {
+                telemetry::held(&name, task.name());
+                past.held(ended_ms);
+            }
             Err(error) => {
                 telemetry::maintenance_failed(&name, task.name(), &error);
-                past.failed(error.to_string(), ended_ms);
+                past.failed(&error, ended_ms);
             }
         }
         self.lock().note(ident, task, past);

@@ -18,7 +18,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use iceberg::TableIdent;
 use laked_catalog::access::{Caller, Needs, Role, Rule};
-use laked_catalog::{Run, RunState};
+use laked_catalog::{Catalog, Run, RunState, WhichRuns};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -28,12 +28,14 @@ use crate::daemon::upkeep::{At, ident_at, problem};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::http::Problem;
 use crate::maintain::policy::Task;
-use crate::maintain::schedule::Next;
+use crate::maintain::schedule::{Due, Next};
 use crate::read::source::ident_of;
 
 /// Runs that are listed unless more are asked for, and at most.
 const LISTED: usize = 20;
-const MOST: usize = 1000;
+const MOST: usize = 10_000;
+/// Runs that are read at a time while those of others are passed over.
+const PAGE: usize = 1000;
 
 /// What each route needs.
 pub const RULES: [Rule; 4] = [
@@ -114,6 +116,33 @@ async fn answer<A: Serialize + Send + 'static>(work: impl FnOnce() -> Result<A> 
     }
 }
 
+/// How many runs are listed.
+///
+/// # Errors
+/// `Invalid` if so many are not.
+pub fn most_of(asked: usize) -> Result<usize> {
+    match asked {
+        1..=MOST => Ok(asked),
+        _ => Err(Error::new(Kind::Invalid, format!("a list has 1 to {MOST} runs: name a table, or list fewer"))
+            .with("most", asked)),
+    }
+}
+
+/// The newest runs that a caller may see; how many others there are between does not matter.
+fn seen(catalog: &Catalog, table: Option<&TableIdent>, most: usize, sees: impl Fn(&Run) -> bool) -> Result<Vec<Run>> {
+    let (mut found, mut last): (Vec<Run>, Option<Run>) = (Vec::new(), None);
+    loop {
+        let page = catalog.runs(&WhichRuns { table, task: None, before: last.as_ref() }, PAGE.min(most))?;
+        let ends = page.len() < PAGE.min(most);
+        last = page.last().cloned();
+        found.extend(page.into_iter().filter(&sees));
+        if ends || found.len() >= most {
+            found.truncate(most);
+            return Ok(found);
+        }
+    }
+}
+
 fn may_see(caller: Option<&Extension<Caller>>, run: &Run) -> Result<()> {
     caller.map_or(Ok(()), |Extension(caller)| caller.may(Role::Reader, run.table.namespace()))
 }
@@ -123,9 +152,9 @@ type Who = Option<Extension<Caller>>;
 async fn list(State(maintenance): State<Arc<Maintenance>>, who: Who, Query(which): Query<Which>) -> Response {
     answer(move || {
         let table = which.table.as_deref().map(ident_of).transpose()?;
-        let most = which.most.unwrap_or(LISTED).min(MOST);
-        let mut runs = maintenance.means.catalog.runs(table.as_ref(), most)?;
-        runs.retain(|run| may_see(who.as_ref(), run).is_ok());
+        let most = most_of(which.most.unwrap_or(LISTED))?;
+        let sees = |run: &Run| may_see(who.as_ref(), run).is_ok();
+        let runs = seen(&maintenance.means.catalog, table.as_ref(), most, sees)?;
         let current = maintenance.current();
         let runs: Vec<RunView> = runs.into_iter().map(|run| RunView::from(run).within(current.as_ref())).collect();
         Ok(json!({ "runs": runs }))
@@ -146,13 +175,27 @@ async fn schedule(State(maintenance): State<Arc<Maintenance>>, at: At) -> Respon
     answer(move || {
         let ident = ident_at(at)?;
         let none = || Error::new(Kind::NotFound, format!("Table does not exist: {ident}"));
-        let known = maintenance.known(&ident)?.ok_or_else(none)?;
+        let mut known = maintenance.known(&ident)?.ok_or_else(none)?;
+        let first = maintenance.goes_first(&ident);
+        for next in known.next.iter_mut().filter(|next| next.due == Due::Now) {
+            next.why.push_str(&first);
+        }
         let current = maintenance.current().filter(|current| current.run.table == ident);
         let triggers = known.policy.triggers.iter().map(|(task, trigger)| (*task, trigger.to_string())).collect();
         let running = current.as_ref().map(|held| RunView::from(held.run.clone()).within(Some(held)));
         Ok(Schedule { triggers, next: known.next, problems: known.policy.problems, running })
     })
     .await
+}
+
+impl Maintenance {
+    /// What goes before a task of this table that is due.
+    fn goes_first(&self, ident: &TableIdent) -> String {
+        let current = self.current().filter(|current| current.run.table != *ident);
+        let other = current.map(|held| format!("; {} of {} goes first", held.run.task, held.run.table));
+        let need = self.means.need().map(|why| format!("; ingestion goes first: {why}"));
+        [other, need].into_iter().flatten().collect()
+    }
 }
 
 /// What is to be cancelled.
@@ -180,6 +223,9 @@ fn cancelled(maintenance: &Maintenance, ident: &TableIdent, id: &str) -> Result<
     let run = maintenance.means.catalog.run(id)?;
     let message = match run.state {
         _ if run.table != *ident => "the run is of another table".to_string(),
+        RunState::Running if run.owner == maintenance.means.catalog.warehouse() => {
+            "the run is over, and its end could not be written down: it holds its table until its deadline".to_string()
+        }
         RunState::Running => "another daemon has this run: ask that one".to_string(),
         state => format!("the run has ended already: it is {}", state.word()),
     };

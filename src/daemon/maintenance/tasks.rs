@@ -1,6 +1,7 @@
 //! The tasks: a look whether there is anything to do, and if so a run.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
@@ -9,6 +10,7 @@ use laked_catalog::plan::{Plan as Scan, Predicate, plan as scan_of};
 use laked_catalog::{RunState, Table};
 use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Means;
 use super::run::{Ended, Running, Wanted};
@@ -16,9 +18,10 @@ use crate::daemon::clustering::clusters;
 use crate::daemon::compaction::{Done, Manner, Stepped, step};
 use crate::error::{Error, Kind, Result};
 use crate::maintain::compact::{self, Options, Order, Plan};
+use crate::maintain::health::{Debts, debts};
 use crate::maintain::policy::{Policy, Task};
 use crate::maintain::reach::Reach;
-use crate::maintain::ripe::{Ripeness, choose};
+use crate::maintain::ripe::{Left, Ripeness, choose};
 use crate::maintain::schedule::Facts;
 use crate::maintain::{expire, orphans};
 use crate::telemetry::maintenance as telemetry;
@@ -29,10 +32,13 @@ const TRIES: usize = 5;
 const NAMED: usize = 20;
 
 /// What came of attending to a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attended {
-    /// There was nothing to do.
-    Nothing,
+    /// There was nothing to do, but for what it found that waits.
+    Nothing {
+        /// See above.
+        found: String,
+    },
     /// Another daemon has a run of this table.
     Held,
     /// A run ended.
@@ -41,6 +47,8 @@ pub enum Attended {
         goes_on: bool,
         /// How long the look took before it, in ms.
         look_ms: i64,
+        /// What it found that waits.
+        found: String,
     },
 }
 
@@ -50,6 +58,8 @@ pub struct Errand<'a> {
     pub means: &'a Means,
     /// The table.
     pub ident: &'a TableIdent,
+    /// Its UUID.
+    pub uuid: Uuid,
     /// What is to be done.
     pub task: Task,
     /// Why.
@@ -76,8 +86,20 @@ struct Compacted {
     snapshots: Vec<i64>,
 }
 
-/// A plan of what is ripe, and the table it is of.
-type Ripe = (Arc<Table>, Scan, Plan);
+/// What is ripe.
+struct Ripe {
+    table: Arc<Table>,
+    scan: Scan,
+    plan: Plan,
+    /// What is not, and why, in words.
+    found: String,
+}
+
+impl Ripe {
+    fn is_nothing(&self) -> bool {
+        self.plan.groups.is_empty()
+    }
+}
 
 impl Errand<'_> {
     /// Looks, and does what there is to do.
@@ -94,33 +116,34 @@ impl Errand<'_> {
     }
 
     fn begin(&self) -> Result<Option<Running<'_>>> {
-        let Errand { ident, task, why, policy, facts, .. } = self;
+        let Errand { ident, uuid, task, why, policy, facts, .. } = self;
         let (deadline_ms, sequence) = (policy.deadline_ms, facts.sequence);
-        Running::begin(self.means, &Wanted { ident, task: *task, why, deadline_ms, sequence })
+        Running::begin(self.means, &Wanted { ident, uuid: *uuid, task: *task, why, deadline_ms, sequence })
     }
 
     /// A run that is one step.
     fn at_once(&self, work: impl Fn() -> Result<Value>) -> Result<Attended> {
         let Some(running) = self.begin()? else { return Ok(Attended::Held) };
-        let (clock, worked) = (&self.means.system.clock, Cell::new(0));
+        let worked = Cell::new(0);
         let done = running.give_way().and_then(|_| {
             running.current().note(|progress| progress.doing = self.task.name().into());
-            let began_ms = clock.now_ms();
+            let began = self.means.system.clock.monotonic();
             let done = work();
-            worked.set(clock.now_ms().saturating_sub(began_ms).max(0));
+            worked.set(self.means.took_ms(began));
             Ok(done?)
         });
         let (ended, report) = match done {
             Ok(report) => (Ok(()), report),
             Err(ended) => (Err(ended), json!({})),
         };
+        let goes_on = goes_on(&ended);
         running.end(ended, report)?;
-        Ok(Attended::Ran { goes_on: false, look_ms: worked.get() })
+        Ok(Attended::Ran { goes_on, look_ms: worked.get(), found: String::new() })
     }
 
     fn expire(&self) -> Result<Attended> {
         if !matches!(self.facts.expirable, Some(Ok(count)) if count > 0) {
-            return Ok(Attended::Nothing);
+            return Ok(nothing());
         }
         self.at_once(|| {
             let mut read = self.means.read.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,6 +155,7 @@ impl Errand<'_> {
             let report = expire::expire_with(&self.means.catalog, self.ident, &request, &mut reach)?;
             *read = (Some(self.ident.clone()), reach);
             telemetry::expired(&self.ident.to_string(), report.snapshots.len() as u64);
+            telemetry::unlinked(report.unlinked.files);
             let sums = report
                 .files
                 .values()
@@ -148,7 +172,12 @@ impl Errand<'_> {
         let in_flight = || self.means.committer.pending().into_iter().flat_map(|intent| intent.files).collect();
         self.at_once(|| {
             let request = orphans::Request::default();
-            let mut report = orphans::remove_orphans(&self.means.catalog, self.ident, &request, &in_flight)?;
+            let round = || self.means.round.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut reach = std::mem::take(&mut *round());
+            let mut report = orphans::remove_with(&self.means.catalog, self.ident, &request, &in_flight, &mut reach)?;
+            if !reach.is_large() {
+                *round() = reach;
+            }
             telemetry::rewritten(&self.ident.to_string(), self.task.name(), [report.files, 0, report.bytes], [0; 3]);
             report.named.truncate(NAMED);
             serde_json::to_value(&report).map_err(|error| Error::new(Kind::Internal, "a report").because(error))
@@ -161,12 +190,14 @@ impl Errand<'_> {
             let table = catalog.load(self.ident)?;
             clusters(catalog.store(), (self.ident, &table.metadata))
         };
-        if planned()?.plan.made.is_empty() {
-            return Ok(Attended::Nothing);
+        let first = planned()?;
+        if first.plan.made.is_empty() {
+            return Ok(nothing());
         }
+        let first = Cell::new(Some(first));
         self.at_once(|| {
             for tried in 1.. {
-                let clusters = planned()?;
+                let clusters = first.take().map_or_else(planned, Ok)?;
                 let (replaced, made) = (clusters.plan.replaced.len() as u64, clusters.plan.made.len() as u64);
                 if made == 0 {
                     break;
@@ -185,58 +216,73 @@ impl Errand<'_> {
     }
 
     fn compact(&self) -> Result<Attended> {
-        let began_ms = self.means.system.clock.now_ms();
-        let look = self.ripe()?;
-        let look_ms = self.means.system.clock.now_ms().saturating_sub(began_ms).max(0);
-        if look.2.groups.is_empty() {
-            return Ok(Attended::Nothing);
+        let began = self.means.system.clock.monotonic();
+        let look = self.ripe(&HashSet::new())?;
+        let look_ms = self.means.took_ms(began);
+        if look.is_nothing() {
+            return Ok(Attended::Nothing { found: look.found });
         }
         let Some(running) = self.begin()? else { return Ok(Attended::Held) };
-        let mut report = Compacted::default();
-        let ended = self.steps(&running, look, &mut report);
+        let (mut report, mut found) = (Compacted::default(), look.found.clone());
+        let ended = self.steps(&running, look, &mut report, &mut found);
         let report = serde_json::to_value(&report).unwrap_or_else(|_| json!({}));
-        let goes_on = matches!(ended, Err(Ended::Before(RunState::Overdue)));
+        let goes_on = goes_on(&ended);
         running.end(ended, report)?;
-        Ok(Attended::Ran { goes_on, look_ms })
+        Ok(Attended::Ran { goes_on, look_ms, found })
     }
 
-    /// The table as it is, and what of it is ripe.
-    fn ripe(&self) -> Result<Ripe> {
+    /// The table as it is, and what of it is ripe; but for these files.
+    fn ripe(&self, but: &HashSet<String>) -> Result<Ripe> {
         let Means { catalog, settings, system, .. } = self.means;
         let table = catalog.load(self.ident)?;
         let metadata = &table.metadata;
         let snapshot = metadata.current_snapshot();
         let mut scan = scan_of(catalog.store(), metadata, snapshot, &Predicate::True, true)?;
+        let Debts { small_files, delete_files, delete_debt } = debts(metadata, &scan);
+        telemetry::debts(&self.ident.to_string(), small_files, delete_files, delete_debt);
         let cool_ms = self.policy.triggers.get(&Task::Compact).and_then(|trigger| trigger.cooled_ms).unwrap_or(0);
         let (min_inputs, hot_files) = (self.policy.min_inputs, self.policy.hot_files);
-        let cooled_ms = system.clock.now_ms().saturating_sub(cool_ms);
-        let waiting = choose(metadata, &mut scan, &Ripeness { min_inputs, hot_files, cooled_ms });
-        telemetry::files_seen(&self.ident.to_string(), scan.files.len(), waiting);
+        let (now_ms, seen) = (system.clock.now_ms(), self.facts.commits.as_slice());
+        let cooled_ms = now_ms.saturating_sub(cool_ms);
+        let left = choose(metadata, &mut scan, &Ripeness { min_inputs, hot_files, cooled_ms, now_ms, seen });
+        telemetry::files_seen(&self.ident.to_string(), scan.files.len(), left.cooling);
+        for file in scan.files.iter_mut().filter(|file| but.contains(file.file.file_path())) {
+            file.by_bounds = false;
+        }
         let options =
             Options { least_inputs: min_inputs, max_bytes: Some(settings.step.bytes()), order: Order::OfTable };
         let plan = compact::plan(metadata, &scan, &options, None)?;
-        Ok((table, scan, plan))
+        let found = told(&left, min_inputs, &plan);
+        Ok(Ripe { table, scan, plan, found })
     }
 
-    fn steps(&self, running: &Running<'_>, look: Ripe, report: &mut Compacted) -> Result<(), Ended> {
-        let mut look = Some(look);
+    fn steps(
+        &self,
+        running: &Running<'_>,
+        look: Ripe,
+        report: &mut Compacted,
+        found: &mut String,
+    ) -> Result<(), Ended> {
+        let (mut look, mut failed) = (Some(look), HashSet::new());
         loop {
             let waited = running.give_way()?;
-            let (table, scan, plan) = match look.take() {
+            let ripe = match look.take() {
                 Some(look) if !waited => look,
-                _ => self.ripe()?,
+                _ => self.ripe(&failed)?,
             };
-            if plan.groups.is_empty() {
+            found.clone_from(&ripe.found);
+            if ripe.is_nothing() {
                 return Ok(());
             }
-            let (goes_on, bytes) = (plan.goes_on, plan.groups.iter().map(compact::Group::bytes).sum());
+            let (goes_on, bytes) = (ripe.plan.goes_on, ripe.plan.groups.iter().map(compact::Group::bytes).sum());
             let began = self.means.system.clock.monotonic();
-            let stepped = self.step(running, &table, (scan, plan))?;
-            let committed = stepped.snapshot_id.is_some();
+            let stepped = self.step(running, &ripe.table, (ripe.scan, ripe.plan))?;
             report.add(&stepped, &self.ident.to_string());
-            running.current().note(|progress| progress.steps += u64::from(committed));
+            running.current().note(|progress| progress.steps += u64::from(stepped.snapshot_id.is_some()));
+            // What was left as it is would be planned again, before the rest: another run tries it.
+            failed.extend(left_files(&stepped));
             running.rest(bytes, began)?;
-            if !(goes_on && committed) {
+            if !goes_on {
                 return Ok(());
             }
         }
@@ -264,19 +310,57 @@ impl Errand<'_> {
     }
 }
 
+fn nothing() -> Attended {
+    Attended::Nothing { found: String::new() }
+}
+
+/// Whether what was ended before it was done is to go on.
+fn goes_on(ended: &Result<(), Ended>) -> bool {
+    matches!(ended, Err(Ended::Before(RunState::Overdue | RunState::Stopped)))
+}
+
+/// What is not merged, and why.
+fn told(left: &Left, min_inputs: usize, plan: &Plan) -> String {
+    let mut words = Vec::new();
+    if left.cooling > 0 {
+        words.push(format!("{} partitions wait for their files to cool", left.cooling));
+    }
+    if left.few > 0 {
+        words.push(format!("{} partitions have small files, but fewer than {min_inputs} of about one size", left.few));
+    }
+    if !plan.goes_on {
+        words.extend(plan.left_out.iter().take(NAMED).map(|out| format!("{}: {}", out.path, out.why)));
+    }
+    words.join("; ")
+}
+
+/// The files of groups that were left as they are.
+fn left_files(stepped: &Stepped) -> impl Iterator<Item = String> {
+    let groups = stepped.plan.groups.iter().zip(&stepped.done);
+    let left = groups.filter(|(_, done)| matches!(done, Done::Left(_)));
+    left.flat_map(|(group, _)| group.inputs.iter().map(|input| input.file.file.file_path().to_string()))
+}
+
 impl Compacted {
     fn add(&mut self, stepped: &Stepped, table: &str) {
         let (mut before, mut after) = ([0; 3], [0; 3]);
         for (group, done) in stepped.plan.groups.iter().zip(&stepped.done) {
             match done {
-                Done::Left(why) => self.left_out.push(format!("{}: {why}", group.path)),
+                Done::Left(why) => {
+                    telemetry::left_out(table);
+                    self.left_out.push(format!("{}: {why}", group.path));
+                }
                 Done::Replaced { after: made, deleted, .. } => {
                     let read = [group.inputs.len() as u64, group.rows(), group.bytes()];
                     before.iter_mut().zip(read).for_each(|(sum, more)| *sum += more);
                     after.iter_mut().zip(made).for_each(|(sum, more)| *sum += more);
                     self.rows_deleted += deleted;
+                    telemetry::rows_deleted(table, *deleted);
                 }
             }
+        }
+        if !stepped.plan.goes_on {
+            self.left_out.extend(stepped.plan.left_out.iter().map(|out| format!("{}: {}", out.path, out.why)));
         }
         self.left_out.truncate(NAMED);
         telemetry::rewritten(table, Task::Compact.name(), before, after);

@@ -43,8 +43,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 
-pub use self::contain::abort_elsewhere;
 use self::contain::contain;
+pub use self::contain::{abort_elsewhere, contained};
 pub use self::format::{NAMES, TYPES, of_headers, of_name};
 pub use self::input::Input;
 use self::unpack::Unpacked;

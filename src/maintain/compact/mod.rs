@@ -28,5 +28,5 @@ mod rewrite;
 pub use curve::placed;
 pub use deletes::{Applying, id_of};
 pub use matching::{Erased, matching};
-pub use plan::{Group, Input, LeftOut, Options, Order, Plan, chosen, movable, moves, plan};
+pub use plan::{Group, Input, LeftOut, Options, Order, Plan, chosen, is_small, movable, moves, plan};
 pub use rewrite::{Job, Rewritten, count_erased, rewrite};

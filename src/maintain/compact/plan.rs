@@ -247,7 +247,12 @@ fn takes(file: &PlannedFile, deletes: &[usize], all: &[PlannedFile], target: u64
         return None;
     }
     let alone = is_large(file, target) || is_hit(file, deletes, all);
-    (alone || file.file.file_size_in_bytes() < target / 4 * 3).then_some(alone)
+    (alone || is_small(file, target)).then_some(alone)
+}
+
+/// Below 75 % of the target, and of the format that is written anew.
+pub fn is_small(file: &PlannedFile, target: u64) -> bool {
+    is_parquet(file) && file.file.file_size_in_bytes() < target / 4 * 3
 }
 
 /// Above 180 % of the target, and of more than one row group: one cannot be parted.

@@ -117,6 +117,20 @@ pub fn remove_orphans(
     request: &Request,
     in_flight: &dyn Fn() -> Vec<String>,
 ) -> Result<Report> {
+    remove_with(catalog, ident, request, in_flight, &mut Reach::default())
+}
+
+/// The same from what was read for other tables' orphans shortly before: lists and manifests never change.
+///
+/// # Errors
+/// As [`remove_orphans`].
+pub fn remove_with(
+    catalog: &Catalog,
+    ident: &TableIdent,
+    request: &Request,
+    in_flight: &dyn Fn() -> Vec<String>,
+    reach: &mut Reach,
+) -> Result<Report> {
     if request.older_than_ms < 0 || (request.older_than_ms < DAY_MS && !request.force) {
         let message = "files younger than a day may be some engine's that has not committed them yet: say --older-than \
                        24h or more, or --force if nobody else writes";
@@ -125,21 +139,20 @@ pub fn remove_orphans(
     let table = catalog.load(ident)?;
     may_collect(&table.metadata)?;
     let before_ms = catalog.store().system().clock.now_ms().saturating_sub(request.older_than_ms);
-    let mut reach = Reach::default();
     let mut uuids = HashMap::from([(hash_of(&table.metadata_location), table.metadata.uuid())]);
-    let mut named = named_by(catalog, &table, &mut reach, &mut uuids)?;
+    let mut named = named_by(catalog, &table, reach, &mut uuids)?;
     let (mut shared, mut listed) = listed(catalog, &table, &uuids)?;
     let day_ms = before_ms.min(catalog.store().system().clock.now_ms().saturating_sub(DAY_MS));
     let fresh = |entry: &Entry| entry.location.ends_with(".metadata.json") && entry.modified >= moment(day_ms);
     listed.retain(|entry| !fresh(entry));
     if listed.iter().any(|entry| !named.contains(&hash_of(&entry.location))) {
-        others(catalog, &table, &mut reach, &mut named, &mut shared)?;
+        others(catalog, &table, reach, &mut named, &mut shared)?;
     }
     // Files are in an intent before they have a name: what was listed before this and is in none now is committed.
     named.extend(in_flight().iter().map(|file| hash_of(file)));
     let again = catalog.load(ident)?;
     if again.metadata_location != table.metadata_location {
-        named.extend(named_by(catalog, &again, &mut reach, &mut uuids)?);
+        named.extend(named_by(catalog, &again, reach, &mut uuids)?);
     }
     shared.sort();
     shared.dedup();

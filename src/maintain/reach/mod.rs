@@ -193,11 +193,7 @@ impl Reach {
     /// the tables' next plan, which reads what is new since. Of more than [`MOST`] files nothing is kept.
     pub fn forget_all_but<'a>(&mut self, tables: impl IntoIterator<Item = &'a TableMetadata>) {
         let old = std::mem::take(self);
-        let files = |live: &Live| match live {
-            Live::Hashes(hashes) => hashes.len(),
-            Live::Files(files) => files.len(),
-        };
-        if old.live.values().map(files).sum::<usize>() > MOST {
+        if old.is_large() {
             return;
         }
         for snapshot in tables.into_iter().flat_map(TableMetadata::snapshots) {
@@ -214,6 +210,15 @@ impl Reach {
             };
             self.live.insert(*number, Live::Hashes(hashes));
         }
+    }
+
+    /// Whether it is more than is kept from one plan to the next.
+    pub fn is_large(&self) -> bool {
+        let files = |live: &Live| match live {
+            Live::Hashes(hashes) => hashes.len(),
+            Live::Files(files) => files.len(),
+        };
+        self.live.values().map(files).sum::<usize>() > MOST
     }
 
     fn hashes(&self, number: usize) -> Vec<u64> {

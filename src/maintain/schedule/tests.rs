@@ -21,6 +21,10 @@ fn facts(commits: Vec<Commit>) -> Facts {
     Facts { commits, sequence, expirable: Some(Ok(0)), keeps_all: None, waits: None }
 }
 
+fn look([began_ms, ended_ms, took_ms]: [i64; 3]) -> Look {
+    Look { began_ms, ended_ms, took_ms, ..Look::default() }
+}
+
 fn due(text: &str, facts: &Facts, past: &Past, now_ms: i64) -> Due {
     next(Task::Compact, &policy(Task::Compact, text), facts, past, now_ms).due
 }
@@ -63,10 +67,10 @@ fn files_are_looked_at_when_they_have_cooled_and_those_that_had_not_again() {
     let found = facts(vec![commit(1, 0), commit(2, 50_000)]);
     assert_eq!(due(text, &found, &past, 60_000), Due::At(61_000), "not before it has been there for as long");
     assert_eq!(due(text, &found, &past, 61_000), Due::Now);
-    past.looked(&found, &trigger(text), [61_000, 61_500, 500], false);
+    past.looked(&found, &trigger(text), look([61_000, 61_500, 500]));
     assert_eq!((past.sequence, past.cooled), (2, 1));
     assert_eq!(due(text, &found, &past, 62_000), Due::At(121_500), "the second was too fresh; once a minute");
-    past.looked(&found, &trigger(text), [121_500, 121_600, 100], false);
+    past.looked(&found, &trigger(text), look([121_500, 121_600, 100]));
     assert_eq!(due(text, &found, &past, 500_000), Due::OnCommits);
 }
 
@@ -87,29 +91,117 @@ fn commits_whose_snapshots_have_expired_count_and_those_of_maintenance_do_not() 
 fn looks_take_a_twentieth_of_the_time_and_failures_wait_longer_each_time() {
     let found = facts(vec![commit(1, 0)]);
     let mut past = Past::default();
-    past.looked(&facts(Vec::new()), &trigger("1 commit"), [0, 3000, 3000], false);
+    past.looked(&facts(Vec::new()), &trigger("1 commit"), look([0, 3000, 3000]));
     assert_eq!(due("1 commit", &found, &past, 4000), Due::At(63_000));
     assert_eq!(due("1 commit", &found, &past, 63_000), Due::Now);
-    past.failed("no disk".into(), 100_000);
+    let error = Error::new(Kind::Unavailable, "no disk");
+    past.failed(&error, 100_000);
     assert_eq!(due("1 commit", &found, &past, 100_000), Due::At(160_000));
-    past.failed("no disk".into(), 160_000);
+    past.failed(&error, 160_000);
     let again = next(Task::Compact, &policy(Task::Compact, "1 commit"), &found, &past, 170_000);
     assert_eq!(again.due, Due::At(280_000));
     assert!(again.why.contains("no disk") && again.why.contains('2'), "{}", again.why);
-    (0..99).for_each(|_| past.failed("no disk".into(), 0));
+    (0..99).for_each(|_| past.failed(&error, 0));
     assert_eq!(due("1 commit", &found, &past, 1), Due::At(3_600_000));
-    past.looked(&found, &trigger("1 commit"), [0, 1, 1], false);
+    past.looked(&found, &trigger("1 commit"), look([0, 1, 1]));
     assert_eq!(past.failed, 0);
 }
 
 #[test]
 fn what_was_cut_off_is_taken_up_at_once_and_what_was_left_over_soon() {
     let left = Past { goes_on: true, last_ms: Some(5), ..Past::default() };
-    assert_eq!(due("9 commits", &facts(Vec::new()), &left, 6), Due::At(60_005));
-    assert_eq!(due("9 commits", &facts(Vec::new()), &left, 60_005), Due::Now);
+    assert_eq!(due("9 commits", &facts(Vec::new()), &left, 6), Due::At(1005), "others have their turn");
+    assert_eq!(due("9 commits", &facts(Vec::new()), &left, 1005), Due::Now);
     let cut = Past { cut_off: Some("7".into()), ..Past::default() };
     let then = next(Task::Compact, &policy(Task::Compact, "9 commits"), &facts(Vec::new()), &cut, 6);
     assert!(then.due == Due::Now && then.why.contains("run 7"), "{then:?}");
+}
+
+#[test]
+fn what_another_daemon_has_is_tried_again_in_a_minute_for_what_it_was_due_for() {
+    let (day, at) = (86_400_000, 100 * 86_400_000);
+    let mut past = Past { last_ms: Some(at - day), began_ms: at - 2 * day, ..Past::default() };
+    let text = "cron 0 0 * * *";
+    assert_eq!(due(text, &facts(Vec::new()), &past, at + 1000), Due::Now);
+    past.held(at + 1000);
+    let held = next(Task::Compact, &policy(Task::Compact, text), &facts(Vec::new()), &past, at + 2000);
+    assert_eq!(held.due, Due::At(at + 61_000));
+    assert!(held.why.contains("another daemon") && held.why.contains("by the clock"), "{}", held.why);
+    assert_eq!(due(text, &facts(Vec::new()), &past, at + 61_000), Due::Now, "the time of cron is not lost");
+    let mut cut = Past { cut_off: Some("7".into()), goes_on: true, ..Past::default() };
+    cut.held(0);
+    assert_eq!(due("9 commits", &facts(Vec::new()), &cut, 60_000), Due::Now, "nor what was cut off");
+}
+
+#[test]
+fn what_came_is_counted_when_it_is_seen_and_not_lost_with_its_snapshots() {
+    let mut past = Past { last_ms: Some(0), ..Past::default() };
+    for sequence in (2..=20).step_by(2) {
+        // All but the last two have expired.
+        let found = facts(vec![commit(sequence - 1, 1), commit(sequence, 1)]);
+        past.follow(&found, 10);
+    }
+    assert_eq!(past.came, [20, 60, 2000]);
+    let now = facts(vec![commit(20, 1)]);
+    assert_eq!((due("2000B", &now, &past, 10), due("2001B", &now, &past, 10)), (Due::Now, Due::OnCommits));
+    past.looked(&now, &trigger("2000B"), look([10, 10, 0]));
+    assert_eq!((past.came, due("1 commit", &now, &past, 11)), ([0; 3], Due::OnCommits));
+}
+
+#[test]
+fn a_table_made_again_under_its_name_is_not_held_to_the_old_ones_numbers() {
+    let old = Past { sequence: 1000, cooled: 1000, last_ms: Some(0), ..Past::default() };
+    let new = facts((1..=3).map(|n| commit(n, n)).collect());
+    assert_eq!(due("3 commits", &new, &old, 10), Due::Now);
+    assert_eq!(due("cooled 1s", &new, &old, 10), Due::At(1001));
+    let mut followed = old;
+    followed.follow(&new, 10);
+    assert_eq!((followed.sequence, followed.cooled, followed.came[0]), (3, 0, 3));
+}
+
+#[test]
+fn a_clock_that_steps_back_holds_nothing_up() {
+    let hour = 3_600_000;
+    let none = facts(Vec::new());
+    let now = 100 * hour;
+    let ahead = Past { last_ms: Some(now + 5 * hour), began_ms: now + 4 * hour, ..Past::default() };
+    let mut failed = ahead.clone();
+    failed.failed(&Error::new(Kind::Unavailable, "no disk"), now + 5 * hour);
+    let mut held = ahead.clone();
+    held.held(now + 5 * hour);
+    for (what, mut past, text, within) in [
+        ("cron", ahead.clone(), "cron */5 * * * *", 300_000),
+        ("failed", failed, "9 commits", PAUSE_MS),
+        ("held", held, "cron * * * * *", PAUSE_MS),
+        ("left over", Past { goes_on: true, ..ahead.clone() }, "9 commits", ON_MS),
+        ("often", Past { took_ms: 100, ..ahead }, "cron * * * * *", 60_000),
+    ] {
+        past.follow(&none, now);
+        assert_eq!(due(text, &none, &past, now + within), Due::Now, "{what}");
+    }
+}
+
+#[test]
+fn a_snapshot_from_the_future_cools_since_it_was_seen() {
+    let mut history = History::new(1, &[]);
+    history.append(MAIN_BRANCH);
+    let table = history.table();
+    let past = Past { last_ms: Some(0), ..Past::default() };
+    // Seen by one whose clock is two hours behind the writer's.
+    let seen_ms = START_MS - 7_200_000;
+    let first = Facts::of(&table.metadata, &table.refs, seen_ms);
+    let mut later = Facts::of(&table.metadata, &table.refs, seen_ms + 50_000);
+    later.seen(&first);
+    assert_eq!(due("cooled 1m", &later, &past, seen_ms + 50_000), Due::At(seen_ms + 60_000));
+}
+
+#[test]
+fn what_the_last_look_found_is_told_until_the_next() {
+    let mut past = Past::default();
+    let found = "2 partitions wait for their files to cool".to_string();
+    past.looked(&facts(Vec::new()), &trigger("1 commit"), Look { found, ..Look::default() });
+    let told = next(Task::Compact, &policy(Task::Compact, "2 commits"), &facts(Vec::new()), &past, 1).why;
+    assert_eq!(told, "0 of 2 commits came; the last look found: 2 partitions wait for their files to cool");
 }
 
 #[test]
@@ -150,7 +242,7 @@ fn an_hour_of_commits_takes_few_looks() {
             found.sequence = second;
             if next(task, &policy, &found, &past, now).due == Due::Now {
                 looks += 1;
-                past.looked(&found, &trigger, [now, now + 100, 100], false);
+                past.looked(&found, &trigger, look([now, now + 100, 100]));
             }
         }
         assert!((55..=62).contains(&looks), "{text}: {looks} looks");
