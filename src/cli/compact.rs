@@ -31,7 +31,7 @@ pub struct Compact {
     /// Only files that can hold rows of this condition.
     #[arg(long = "where", value_name = "CONDITION")]
     condition: Option<String>,
-    /// Commit in steps that rewrite at most this much, as 10GiB [default: all in one commit].
+    /// Commit in steps that rewrite at most this much, as 10GiB, or one partition's least [default: all in one commit].
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     max_bytes: Option<Size>,
     /// Files below the target that a partition must have to be rewritten.

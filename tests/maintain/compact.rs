@@ -430,7 +430,8 @@ fn steps_are_bounded_and_come_to_an_end() {
     loop {
         let stepped = lake.compact(TABLE, &bounded);
         let taken: u64 = stepped.plan.groups.iter().map(laked::maintain::compact::Group::bytes).sum();
-        assert!(taken <= bytes * 5 / 2);
+        let least = matches!(&stepped.plan.groups[..], [group] if group.inputs.len() == 2);
+        assert!(taken <= bytes * 5 / 2 || least, "{taken}");
         if stepped.snapshot_id.is_none() {
             break;
         }
@@ -438,6 +439,7 @@ fn steps_are_bounded_and_come_to_an_end() {
         assert!(steps < 20);
     }
     assert!(steps > 1);
+    assert_eq!(lake.files(TABLE).len(), 2, "what is larger than a step is merged too");
     assert_eq!(lake.rows("select count(*), count(distinct n) from ns.t"), ["80,40"]);
     is_sound(&lake);
 }

@@ -1,5 +1,6 @@
 //! What laked does to tables by itself: under a producer, killed, cancelled, late, told not to.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 
@@ -8,31 +9,35 @@ use serde_json::{Value, json};
 use super::expire::{set_property, snapshots};
 use super::{BODY, Lake, TABLE, produce};
 use crate::kit::daemon::{Daemon, get, post};
+use crate::kit::readings::Readings;
+use crate::readers::python;
 
-/// A lake whose daemon has these settings, by the environment.
+/// A lake whose daemon has these settings, by the environment, and merges files after three commits.
 fn with(lake: &mut Lake, settings: &[(&str, &str)]) {
     let mut command = lake.folder.served();
-    command.args(["--commit-age", "50ms"]).envs(settings.iter().copied());
+    command.args(["--commit-age", "50ms"]).envs(DUE).envs(settings.iter().copied());
     lake.daemon = Some(Daemon::spawn(command).expect("the daemon starts"));
 }
 
-/// A lake without a daemon, with so many bodies in it, where a compaction is due at the next start.
+const DUE: [(&str, &str); 2] = [("LAKED_MAINTENANCE_COMPACT", "3 commits"), ("LAKED_MAINTENANCE_EXPIRE", "off")];
+
+/// A lake without a daemon, with so many bodies in it, where a compaction is due for one that is started [`with`] settings.
 fn due_at_start(bodies: u64) -> Lake {
-    let mut lake = Lake::new();
-    // Off while they come.
-    set_property(&lake, "laked.maintenance", "off");
+    let mut lake = Lake { folder: Readings::new(), daemon: None };
+    with(&mut lake, &[("LAKED_MAINTENANCE_TABLES", "none")]);
     lake.send(0..bodies);
-    set_property(&lake, "laked.maintenance.compact", "3 commits");
     set_property(&lake, "laked.maintenance.min-inputs", "2");
-    set_property(&lake, "laked.maintenance.expire", "off");
-    set_property(&lake, "laked.maintenance", "on");
     lake.stop();
     lake
 }
 
 /// The runs of a task that the daemon knows, newest first.
 fn runs(url: &str, task: &str) -> Vec<Value> {
-    let answer = get(&format!("{url}/maintenance/runs?most=1000&table={TABLE}")).expect("an answer");
+    runs_of(url, TABLE, task)
+}
+
+fn runs_of(url: &str, table: &str, task: &str) -> Vec<Value> {
+    let answer = get(&format!("{url}/maintenance/runs?most=1000&table={table}")).expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.body);
     let listed: Value = serde_json::from_str(&answer.body).expect("JSON");
     listed["runs"].as_array().expect("runs").iter().filter(|run| run["task"] == task).cloned().collect()
@@ -126,7 +131,7 @@ fn a_run_that_is_killed_is_marked_and_planned_anew_and_no_row_is_lost() {
     strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
     strace.args(["-e", &format!("inject={calls}:delay_enter=200000")]);
     let served = lake.folder.served();
-    strace.arg(served.get_program()).args(served.get_args());
+    strace.arg(served.get_program()).args(served.get_args()).envs(DUE);
     lake.daemon =
         Some(Daemon::spawn(strace).expect("strace runs: install it (apt-get install strace), as .ci/run does"));
     let under_way = until_runs(&lake, "compact", "it begins", |runs| !runs.is_empty());
@@ -136,7 +141,7 @@ fn a_run_that_is_killed_is_marked_and_planned_anew_and_no_row_is_lost() {
     let left = lake.json(&["maintenance", "show", id.as_str().expect("an id")]);
     assert_eq!(left["state"], "running", "nobody was there to note that it died");
     assert_eq!(lake.numbers(), (0..6 * BODY).collect::<Vec<_>>(), "before or after, in {}", place.display());
-    lake.start();
+    with(&mut lake, &[]);
     until_runs(&lake, "compact", "it is marked", |runs| {
         runs.iter().any(|run| run["id"] == id && run["state"] == "cut-off")
     });
@@ -171,6 +176,47 @@ fn a_run_rests_is_cancelled_and_given_up_when_its_time_has_come() {
     lake.send(6..12);
     until_runs(&lake, "compact", "one is given up", |runs| runs.iter().any(|run| run["state"] == "overdue"));
     is_whole(&mut lake, 12);
+}
+
+#[test]
+fn what_a_stop_or_its_deadline_ended_goes_on() {
+    let mut lake = due_at_start(6);
+    let before = files(&lake);
+    // A step takes two files; after it, it would rest for hours.
+    let small = [("LAKED_MAINTENANCE_RATE", "1B"), ("LAKED_MAINTENANCE_STEP", "1B")];
+    with(&mut lake, &small);
+    let rests = |run: &Value| run["progress"]["doing"].as_str().is_some_and(|doing| doing.contains("rests"));
+    until_runs(&lake, "compact", "it rests", |runs| runs.iter().any(rests));
+    lake.stop();
+    let left = lake.json(&["maintenance", "list", TABLE]);
+    assert_eq!((&left[0]["state"], files(&lake)), (&json!("stopped"), before - 1));
+    with(&mut lake, &[small[0], small[1], ("LAKED_MAINTENANCE_DEADLINE", "200ms")]);
+    let goes_on = |run: &Value| run["why"].as_str().is_some_and(|why| why.contains("left some for another"));
+    let overdue = |run: &&Value| goes_on(run) && run["state"] == "overdue";
+    until_runs(&lake, "compact", "it goes on, more than once", |runs| runs.iter().filter(overdue).count() > 1);
+    lake.stop();
+    with(&mut lake, &[]);
+    lake.daemon.as_ref().expect("a daemon").until("all is done", || files(&lake) <= 4);
+    is_whole(&mut lake, 6);
+}
+
+#[test]
+fn a_partition_that_cannot_be_rewritten_holds_up_no_other() {
+    let mut lake = Lake { folder: Readings::new(), daemon: None };
+    with(&mut lake, &[("LAKED_MAINTENANCE_STEP", "1B")]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/maintain/added.py");
+    let output = Command::new(python()).arg(script).arg(lake.url()).output().expect("starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let daemon = lake.daemon.as_ref().expect("a daemon");
+    let done = || runs_of(lake.url(), "probe.added", "compact").into_iter().find(|run| run["state"] == "done");
+    daemon.until("a run is done", || done().is_some());
+    let report = done().expect("a run")["report"].clone();
+    assert!(report["left-out"][0].as_str().is_some_and(|left| left.contains("no field ids")), "{report}");
+    let listed = lake.json(&["files", "probe.added"]);
+    let of_b = |file: &&Value| file["path"].as_str().is_some_and(|path| path.contains("/place=b/"));
+    assert!(listed.as_array().expect("files").iter().filter(of_b).count() <= 2, "{listed}");
+    let metrics = get(&format!("{}/metrics", lake.url())).expect("an answer").body;
+    assert!(metrics.contains(r#"laked_maintenance_left_out_total{table="probe.added"} 1"#), "{metrics}");
 }
 
 #[test]

@@ -6,7 +6,9 @@
 //! file is below 75 %, and only if the partition has no more; alone it is no group, and a plan is a fixed point.
 //!
 //! What is moved are all files of other specs, a group for each of their partitions, whose rows go to as many partitions
-//! as they are of. A moved file has the table's spec, so it is not taken again; a step that is bounded takes at least one.
+//! as they are of. A moved file has the table's spec, so it is not taken again.
+//!
+//! A step that is bounded takes at least one file that is moved, or as few of a partition as are worth it.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -273,20 +275,62 @@ fn is_worth_it(group: &Group, least: usize) -> bool {
     group.inputs.len() >= least.max(2) || group.inputs.iter().any(|input| input.alone)
 }
 
+/// How many of its files, the oldest first, are worth it at least, of a group that is.
+fn least_of(group: &Group, least: usize) -> usize {
+    let all = group.inputs.len();
+    let alone = group.inputs.iter().position(|input| input.alone).map_or(all, |at| at + 1);
+    least.max(2).min(alone).min(all)
+}
+
 impl Plan {
-    /// Takes a group, or as much of it as the bound still allows: its oldest files.
+    /// Takes a group, or as much of it as the bound still allows: its oldest files. Of the first one as many as are worth it
+    /// in any case: files that are large for the bound would be left at every step.
     fn take(&mut self, mut group: Group, left: &mut u64, options: &Options) {
-        let (all, kept) = (group.inputs.len(), group.fitting(*left));
+        let (all, fits) = (group.inputs.len(), group.fitting(*left));
+        let least = if self.groups.is_empty() { least_of(&group, options.least_inputs) } else { 0 };
+        let kept = fits.max(least);
         group.inputs.truncate(kept);
         if kept < all {
             self.goes_on = true;
             if kept == 0 || !is_worth_it(&group, options.least_inputs) {
-                let why = format!("{all} files do not fit into what --max-bytes leaves");
+                let why = format!("{all} files do not fit into this step any more: they are for another");
                 self.left_out.push(LeftOut { path: group.path, files: all, why });
                 return;
             }
         }
         *left = left.saturating_sub(group.bytes());
         self.groups.push(group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::MAIN_BRANCH;
+    use laked_catalog::plan::{Predicate, plan as scan_of};
+
+    use super::*;
+    use crate::maintain::histories::History;
+
+    #[test]
+    fn files_that_are_large_for_the_bound_are_taken_all_the_same_as_few_as_are_worth_it() {
+        let mut history = History::new(1, &[]);
+        while history.model.len() < 12 {
+            history.append(MAIN_BRANCH);
+        }
+        let metadata = history.table().metadata.clone();
+        let scan = scan_of(history.store(), &metadata, metadata.current_snapshot(), &Predicate::True, true);
+        let scan = scan.expect("plans");
+        let all = scan.files.len();
+        // Each file has one byte.
+        for (bound, least_inputs, taken) in [(3, 5, 5), (0, 5, 5), (3, 1, 3), (1, 0, 2), (7, 5, 7), (1000, 5, all)] {
+            let options = Options { least_inputs, max_bytes: Some(bound), order: Order::OfTable };
+            let plan = plan(&metadata, &scan, &options, None).expect("plans");
+            let groups: Vec<usize> = plan.groups.iter().map(|group| group.inputs.len()).collect();
+            assert_eq!(
+                (groups, plan.goes_on, plan.left_out.len()),
+                (vec![taken], taken < all, 0),
+                "{bound} {least_inputs}"
+            );
+        }
     }
 }
