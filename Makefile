@@ -14,7 +14,7 @@ flags := --locked $(if $(FEATURES),--features $(FEATURES))
 export TEST_BIN_DIR := $(CURDIR)/target/release
 export TEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
-.PHONY: help run build test test-catalog fuzz lint bench bench-catalog bench-tables bench-week readers beside duckdb venv clean
+.PHONY: help run build test test-catalog fuzz lint bench bench-catalog bench-tables bench-beside bench-week readers beside duckdb venv clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -58,6 +58,9 @@ else
 	@target/release/examples/compact_cost target/release/lakectl
 	@$(VENV)/bin/python tests/bench/tables.py
 endif
+
+bench-beside: build ## Measure what ingestion keeps while the schedule looks after tables. ARGS="--seconds 20" for a short run.
+	@$(PYTHON) tests/bench/beside.py $(ARGS)
 
 bench-week: duckdb ## A table that takes a commit a second for a simulated week, in memory. ARGS="1 FOLDER" for a day elsewhere.
 	$(CARGO) build --release $(flags) --example week_cost

@@ -48,6 +48,10 @@ class Daemon:
         shutil.rmtree(self.lake, ignore_errors=True)
         if "fill" in self.settings:
             self.settings["fill"](self.lake)
+        self.start()
+        return self
+
+    def start(self):
         address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
         # Figures are of one thing at a time: nothing is compacted meanwhile.
@@ -62,7 +66,13 @@ class Daemon:
             if self.child.poll() is not None or time.monotonic() > deadline:
                 sys.exit("laked is not ready: see its message above")
             time.sleep(0.1)
-        return self
+
+    def restart(self, settings):
+        """The same lake with other settings besides."""
+        self.child.terminate()
+        self.child.wait(120)
+        self.settings.update(settings)
+        self.start()
 
     def __exit__(self, *_):
         self.child.terminate()
