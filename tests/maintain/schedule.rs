@@ -19,13 +19,15 @@ fn with(lake: &mut Lake, settings: &[(&str, &str)]) {
     lake.daemon = Some(Daemon::spawn(command).expect("the daemon starts"));
 }
 
+/// A step takes two files, and rests for hours after it.
+const SLOW: [(&str, &str); 2] = [("LAKED_MAINTENANCE_RATE", "1B"), ("LAKED_MAINTENANCE_STEP", "1B")];
 const DUE: [(&str, &str); 2] = [("LAKED_MAINTENANCE_COMPACT", "3 commits"), ("LAKED_MAINTENANCE_EXPIRE", "off")];
 
-/// A lake without a daemon, with so many bodies in it, where a compaction is due for one that is started [`with`] settings.
+/// A lake without a daemon, with so many commits in it, where a compaction is due for one that is started [`with`] settings.
 fn due_at_start(bodies: u64) -> Lake {
     let mut lake = Lake { folder: Readings::new(), daemon: None };
     with(&mut lake, &[("LAKED_MAINTENANCE_TABLES", "none")]);
-    lake.send(0..bodies);
+    (0..bodies).for_each(|body| lake.send(body..body + 1));
     set_property(&lake, "laked.maintenance.min-inputs", "2");
     lake.stop();
     lake
@@ -131,7 +133,7 @@ fn a_run_that_is_killed_is_marked_and_planned_anew_and_no_row_is_lost() {
     strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
     strace.args(["-e", &format!("inject={calls}:delay_enter=200000")]);
     let served = lake.folder.served();
-    strace.arg(served.get_program()).args(served.get_args()).envs(DUE);
+    strace.arg(served.get_program()).args(served.get_args()).envs(DUE).envs(SLOW);
     lake.daemon =
         Some(Daemon::spawn(strace).expect("strace runs: install it (apt-get install strace), as .ci/run does"));
     let under_way = until_runs(&lake, "compact", "it begins", |runs| !runs.is_empty());
@@ -182,15 +184,13 @@ fn a_run_rests_is_cancelled_and_given_up_when_its_time_has_come() {
 fn what_a_stop_or_its_deadline_ended_goes_on() {
     let mut lake = due_at_start(6);
     let before = files(&lake);
-    // A step takes two files; after it, it would rest for hours.
-    let small = [("LAKED_MAINTENANCE_RATE", "1B"), ("LAKED_MAINTENANCE_STEP", "1B")];
-    with(&mut lake, &small);
+    with(&mut lake, &SLOW);
     let rests = |run: &Value| run["progress"]["doing"].as_str().is_some_and(|doing| doing.contains("rests"));
     until_runs(&lake, "compact", "it rests", |runs| runs.iter().any(rests));
     lake.stop();
     let left = lake.json(&["maintenance", "list", TABLE]);
     assert_eq!((&left[0]["state"], files(&lake)), (&json!("stopped"), before - 1));
-    with(&mut lake, &[small[0], small[1], ("LAKED_MAINTENANCE_DEADLINE", "200ms")]);
+    with(&mut lake, &[SLOW[0], SLOW[1], ("LAKED_MAINTENANCE_DEADLINE", "200ms")]);
     let goes_on = |run: &Value| run["why"].as_str().is_some_and(|why| why.contains("left some for another"));
     let overdue = |run: &&Value| goes_on(run) && run["state"] == "overdue";
     until_runs(&lake, "compact", "it goes on, more than once", |runs| runs.iter().filter(overdue).count() > 1);

@@ -20,6 +20,10 @@ const PUT_OFF_MS: i64 = 60_000;
 /// Runs of each task that are read to learn what was done before: pauses after failures do not double as often.
 const RUNS: usize = 20;
 
+/// So long what was read of namespaces is fresh, and for so many of them.
+const FRESH: Duration = Duration::from_secs(1);
+const NAMESPACES: usize = 10_000;
+
 /// What was done of each task.
 pub type Pasts = BTreeMap<Task, Past>;
 
@@ -41,13 +45,14 @@ pub struct Known {
 }
 
 impl Known {
-    /// A table as it is now, given how it was `before`; `None` if there is none.
+    /// A table as it is now, given the properties of the namespaces `above` it and how it was `before`; `None` if there is
+    /// none.
     ///
     /// # Errors
     /// Database errors; `Corrupt`.
     pub fn of(
         catalog: &Catalog,
-        defaults: &Defaults,
+        (defaults, above): (&Defaults, &Properties),
         ident: &TableIdent,
         before: Option<Known>,
         began_ms: i64,
@@ -56,7 +61,7 @@ impl Known {
             Err(error) if error.kind() == Kind::NotFound && !error.concerns("location") => return Ok(None),
             loaded => loaded?,
         };
-        let policy = Policy::of(&table.metadata, &above(catalog, ident.namespace())?, defaults);
+        let policy = Policy::of(&table.metadata, above, defaults);
         let (now_ms, uuid) = (catalog.store().system().clock.now_ms(), table.metadata.uuid());
         if policy.is_idle() {
             let (facts, past) = (Facts::default(), Pasts::new());
@@ -90,7 +95,35 @@ impl Known {
 }
 
 /// The properties of a namespace and of those above it, the nearest first.
-fn above(catalog: &Catalog, namespace: &NamespaceIdent) -> Result<Vec<BTreeMap<String, String>>> {
+pub type Properties = Vec<BTreeMap<String, String>>;
+
+/// Namespaces' properties as they were read a moment ago: each commit asks for them.
+#[derive(Debug, Default)]
+pub struct Above {
+    read: HashMap<NamespaceIdent, Properties>,
+    at: Duration,
+}
+
+impl Above {
+    /// Those above a table.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn of(&mut self, catalog: &Catalog, namespace: &NamespaceIdent) -> Result<Properties> {
+        let now = catalog.store().system().clock.monotonic();
+        if now.saturating_sub(self.at) >= FRESH || self.read.len() >= NAMESPACES {
+            (self.read, self.at) = (HashMap::new(), now);
+        }
+        if let Some(found) = self.read.get(namespace) {
+            return Ok(found.clone());
+        }
+        let found = above(catalog, namespace)?;
+        self.read.insert(namespace.clone(), found.clone());
+        Ok(found)
+    }
+}
+
+fn above(catalog: &Catalog, namespace: &NamespaceIdent) -> Result<Properties> {
     let mut found = Vec::new();
     let mut at = Some(namespace.clone());
     while let Some(namespace) = at {
@@ -297,8 +330,9 @@ mod tests {
     fn a_rare_task_is_remembered_and_a_table_made_again_has_no_past() {
         let history = History::new(1, &[("laked.maintenance", "on")]);
         let (catalog, ident) = (&history.catalog, &history.ident);
-        let known =
-            |began_ms| Known::of(catalog, &defaults(), ident, None, began_ms).expect("is read").expect("is there");
+        let known = |began_ms| {
+            Known::of(catalog, (&defaults(), &Vec::new()), ident, None, began_ms).expect("is read").expect("is there")
+        };
         let uuid = known(0).uuid.to_string();
         let mut begun = 0;
         let mut wrote = |task: &str| {
@@ -327,7 +361,7 @@ mod tests {
         let mut history = History::new(1, &[("laked.maintenance", "on")]);
         (0..3).for_each(|_| history.append(iceberg::spec::MAIN_BRANCH));
         let known = |history: &History, before| {
-            Known::of(&history.catalog, &defaults(), &history.ident, before, START_MS)
+            Known::of(&history.catalog, (&defaults(), &Vec::new()), &history.ident, before, START_MS)
                 .expect("is read")
                 .expect("is there")
         };
@@ -339,5 +373,19 @@ mod tests {
         history.create(&history.ident, &[("laked.maintenance", "on")]);
         let again = known(&history, Some(before));
         assert_eq!((came(&again), again.past[&Task::Compact].last_ms), (0, None));
+    }
+
+    #[test]
+    fn namespaces_are_read_again_after_a_moment() {
+        let history = History::new(1, &[]);
+        let namespace = history.ident.namespace();
+        let mut above = Above::default();
+        let mut seen = || above.of(&history.catalog, namespace).expect("reads")[0].contains_key("laked.maintenance");
+        assert!(!seen());
+        let set = BTreeMap::from([("laked.maintenance".to_string(), "on".to_string())]);
+        history.catalog.update_namespace(namespace, &[], &set).expect("sets");
+        assert!(!seen(), "it was read just now");
+        history.clock.advance(FRESH);
+        assert!(seen());
     }
 }

@@ -33,7 +33,7 @@ use iceberg::TableIdent;
 use laked_catalog::Catalog;
 use laked_catalog::system::System;
 
-use self::known::{Known, Tables};
+use self::known::{Above, Known, Tables};
 pub use self::routes::{RULES, RunView, Schedule, most_of, router};
 use self::run::Current;
 use self::tasks::{Attended, Errand};
@@ -122,6 +122,7 @@ pub struct Maintenance {
     defaults: Defaults,
     wake: Arc<Wake>,
     tables: Mutex<Tables>,
+    above: Mutex<Above>,
 }
 
 /// What the settings say.
@@ -157,7 +158,7 @@ impl Maintenance {
         let (defaults, wake) = (defaults(&means.settings)?, Arc::new(Wake::default()));
         means.catalog.watch(wake.clone());
         let tables = Mutex::new(Tables::new(means.system.clock.now_ms()));
-        Ok(Maintenance { means, defaults, wake, tables })
+        Ok(Maintenance { means, defaults, wake, tables, above: Mutex::default() })
     }
 
     /// Starts the worker, which gives way to this.
@@ -294,7 +295,10 @@ impl Maintenance {
             let tables = self.lock();
             (tables.began_ms, tables.known(ident))
         };
-        Known::of(&self.means.catalog, &self.defaults, ident, before, began_ms)
+        let mut above = self.above.lock().unwrap_or_else(PoisonError::into_inner);
+        let properties = above.of(&self.means.catalog, ident.namespace())?;
+        drop(above);
+        Known::of(&self.means.catalog, (&self.defaults, &properties), ident, before, began_ms)
     }
 
     fn attend(&self, known: &Known, next: &Next) {
