@@ -11,12 +11,12 @@
 //!
 //! # How it is unlinked
 //! A due row is judged by the tables as they are now: what any snapshot of its table, or of a table in the same folders,
-//! reaches, is kept; so is what a dropped table in them reaches that can still come back. So a snapshot that came back in the meantime (a restored database, a table that was dropped and
-//! brought back, a metadata file registered again) has its files. The rest is unlinked, the folders are synced, and only
+//! reaches, is kept; so is what a dropped table in them reaches that can still come back. So a snapshot that came back in
+//! the meantime (a restored database, a table that was dropped and brought back, a metadata file registered again) has its
+//! files. The rest is unlinked, the folders are synced, and only
 //! then the row goes: a crash in between unlinks again what is gone. A row of which a file is needed still is looked at
 //! again for a while: it is written before the commit that takes the file's snapshot out, which may be on its way. A row
-//! of a table that is not there waits for it, for
-//! [`WAIT_MS`], and is then forgotten: its files are left to the dropped table.
+//! of a table that is not there waits for it, for [`WAIT_MS`], and is then forgotten: its files are left to the dropped table.
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 //! # Commits that are gone
 //! What commits bring is added up as they are seen ([`Past::follow`]), because their snapshots expire. Of those that nobody
 //! saw, sequence numbers tell, which have no gaps: what is missing was a commit, of one file at least, and no younger than
-//! the next that is kept.
+//! the next that is kept. Format 1 has no sequence numbers: the snapshots' times stand for them, and have gaps.
 //!
 //! # Clocks
 //! They step back, and others' are wrong. Nothing that was noted is later than now, and a snapshot that says it is from the
@@ -18,7 +18,7 @@
 //! `cooled 1m` is due a minute after a commit, and not again within that minute. What a look finds too fresh is looked at
 //! again: only commits that had cooled at the last look count as seen.
 
-use iceberg::spec::{Operation, TableMetadata};
+use iceberg::spec::{FormatVersion, Operation, TableMetadata};
 use laked_catalog::Refs;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ const LONGEST_PAUSE_MS: i64 = 3_600_000;
 /// A snapshot that is kept, as the schedule sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// Its sequence number.
+    /// Its sequence number; in format 1 its time.
     pub sequence: i64,
     /// When, in ms since 1970.
     pub at_ms: i64,
@@ -57,8 +57,10 @@ pub struct Commit {
 pub struct Facts {
     /// The snapshots that are kept, oldest first.
     pub commits: Vec<Commit>,
-    /// The last sequence number.
+    /// The last sequence number; in format 1 the latest time.
     pub sequence: i64,
+    /// Whether those have no gaps: not in format 1.
+    pub numbered: bool,
     /// Snapshots that are past their retention, or why that cannot be told.
     pub expirable: Option<Result<usize, String>>,
     /// Why files are not collected.
@@ -73,10 +75,11 @@ impl Facts {
         let told = |summary: &iceberg::spec::Summary, key: &str| {
             summary.additional_properties.get(key).and_then(|text| text.parse().ok()).unwrap_or(0)
         };
+        let numbered = metadata.format_version() != FormatVersion::V1;
         let mut commits: Vec<Commit> = metadata
             .snapshots()
             .map(|snapshot| Commit {
-                sequence: snapshot.sequence_number(),
+                sequence: if numbered { snapshot.sequence_number() } else { snapshot.timestamp_ms() },
                 at_ms: snapshot.timestamp_ms().min(now_ms),
                 files: told(snapshot.summary(), "added-data-files"),
                 bytes: told(snapshot.summary(), "added-files-size"),
@@ -85,9 +88,11 @@ impl Facts {
             .collect();
         commits.sort_unstable_by_key(|commit| commit.sequence);
         let expirable = kept(metadata, refs, &Asked::default(), now_ms);
+        let latest = commits.last().map_or(0, |commit| commit.sequence);
         Facts {
             commits,
-            sequence: metadata.last_sequence_number(),
+            sequence: if numbered { metadata.last_sequence_number() } else { latest },
+            numbered,
             expirable: Some(expirable.map(|kept| kept.gone.len() + kept.refs.len()).map_err(|e| e.to_string())),
             keeps_all: may_collect(metadata).err().map(|error| error.to_string()),
             waits: all_is_published(metadata, refs).err().map(|error| error.to_string()),
@@ -113,7 +118,7 @@ impl Facts {
             }
         }
         let all = u64::try_from(self.sequence.saturating_sub(sequence)).unwrap_or(0);
-        let gone = all.saturating_sub(kept);
+        let gone = if self.numbered { all.saturating_sub(kept) } else { 0 };
         [sums[0] + gone, sums[1] + gone, sums[2]]
     }
 
@@ -121,7 +126,7 @@ impl Facts {
     fn first_after(&self, sequence: i64) -> Option<i64> {
         let mut expected = sequence.saturating_add(1);
         for commit in self.commits.iter().filter(|commit| commit.sequence > sequence) {
-            if !commit.replaces || commit.sequence > expected {
+            if !commit.replaces || self.numbered && commit.sequence > expected {
                 return Some(commit.at_ms);
             }
             expected = commit.sequence.saturating_add(1);

@@ -51,13 +51,14 @@ impl Lake {
         lake
     }
 
-    /// Runs `lakectl` in the lake, which nobody serves, and kills it at its `nth` such call: false if it ended well before.
+    /// Runs `lakectl`, through the daemon if one runs, and kills it at its `nth` such call: false if it ended well before.
     fn dies_at(&self, calls: &str, nth: u64, words: &[&str]) -> bool {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
         strace.args(["-e", &format!("inject={calls}:signal=KILL:when={nth}")]);
-        strace.arg(binary("lakectl")).arg("--lake").arg(self.path()).args(words);
-        let output = strace.output().expect("strace runs: install it (apt-get install strace), as .ci/run does");
+        self.adds_place(strace.arg(binary("lakectl")));
+        let output =
+            strace.args(words).output().expect("strace runs: install it (apt-get install strace), as .ci/run does");
         let died = output.status.signal() == Some(9);
         assert!(died || output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         died
@@ -86,13 +87,18 @@ impl Lake {
         &self.daemon.as_ref().expect("a daemon").url
     }
 
-    /// Exit code, standard output and complaint of `lakectl`, through the daemon if one runs.
-    fn run(&self, words: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(binary("lakectl"));
+    /// Where `lakectl` finds the lake.
+    fn adds_place(&self, command: &mut Command) {
         match &self.daemon {
             Some(daemon) => command.args(["--url", &daemon.url]),
             None => command.arg("--lake").arg(self.path()),
         };
+    }
+
+    /// Exit code, standard output and complaint of `lakectl`, through the daemon if one runs.
+    fn run(&self, words: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(binary("lakectl"));
+        self.adds_place(&mut command);
         let output = command.args(words).output().expect("lakectl starts");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         (output.status.code().expect("an exit"), text(output.stdout), text(output.stderr))

@@ -46,3 +46,25 @@ fn leftovers_go_and_what_is_under_way_stays() {
     assert_eq!(lake.json(&["remove-orphans", TABLE, "--older-than", "0s", "--force"])["files"], 0);
     assert_eq!(lake.json(&["doctor", "--deep", "--stopped"])["violations"], json!([]));
 }
+
+#[test]
+fn what_a_killed_compaction_has_staged_goes_at_once() {
+    let mut lake = Lake::new();
+    lake.send(0..6);
+    let folder = lake.metadata()["location"].as_str().expect("a location").replace("file://", "");
+    let staged = || -> Vec<String> {
+        let entries = fs::read_dir(&folder).expect("lists").map(|entry| entry.expect("an entry").file_name());
+        let names = entries.map(|name| name.into_string().expect("UTF-8"));
+        names.filter(|name| name.starts_with(".staging-")).collect()
+    };
+    assert!(lake.dies_at("rename,renameat2", 1, &["compact", TABLE]), "files are staged, none has its name");
+    assert_eq!(staged().len(), 2, "a folder and its lock");
+    let dry = lake.json(&["remove-orphans", TABLE, "--dry-run"]);
+    assert!(dry["files"].as_u64() >= Some(1) && staged().len() == 2, "{dry}");
+    let done = lake.json(&["remove-orphans", TABLE]);
+    assert_eq!((&done["files"], &done["bytes"], staged()), (&dry["files"], &dry["bytes"], Vec::new()));
+    // Who lives through it leaves nothing.
+    lake.lakectl(&["compact", TABLE]);
+    assert_eq!((lake.numbers(), staged()), ((0..6 * BODY).collect::<Vec<_>>(), Vec::new()));
+    lake.stop();
+}

@@ -1,8 +1,9 @@
 //! A table's files are written anew by `lakectl`: compacted, or moved to another partition spec.
 //!
 //! The files are read and written by this process, beside a daemon or in a lake that has none; the daemon's catalog, or the
-//! lake's own, takes the commit. Beside a daemon new files are staged in a folder of the table that begins with a dot: if
-//! this process is killed, what is left there, and what it had published and not committed, are orphans like any other.
+//! lake's own, takes the commit. Beside a daemon new files are staged in a folder of the table, locked so long: if this
+//! process is killed, what is left there goes with the next `remove-orphans`, and what it had published and not committed
+//! are orphans like any other.
 
 mod report;
 mod work;

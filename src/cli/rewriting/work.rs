@@ -1,22 +1,22 @@
 //! Where a table's files are rewritten, and who commits it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use iceberg::TableIdent;
-use laked_catalog::store::{Disk, Store, path_of};
+use laked_catalog::store::{Store, path_of};
 use laked_catalog::system::System;
 use laked_catalog::{Change, Outcome};
 
 use crate::cli::change::Place;
 use crate::commit::replace::{Clustered, Current, Replaced, Replacement, Tables, cluster, replace};
 use crate::error::{Error, Kind, Result};
+use crate::maintain::orphans::staging::Staging;
 use crate::read::{Source, SourceTable};
 
 /// Where it is done.
 pub enum Work<'a> {
     /// Beside a daemon: a staging folder of its own within the table's.
-    Beside { source: &'a Source, store: Store, staging: PathBuf },
+    Beside { source: &'a Source, store: Store, staging: Staging },
     /// In a lake that no daemon has.
     Within(Place<'a>, Store),
 }
@@ -36,8 +36,9 @@ impl<'a> Work<'a> {
                     Error::new(Kind::Invalid, message).with("folder", folder.display()).because(Error::from(error))
                 };
                 system.disk.stat(&folder).map_err(elsewhere)?;
-                let staging = folder.join(format!(".staging-{}", system.ids.uuid().simple()));
-                let store = Store::local(system, staging.clone())?;
+                let id = system.ids.uuid().simple().to_string();
+                let staging = Staging::begin(system.disk.as_ref(), &folder, &id)?;
+                let store = Store::local(system, staging.folder().to_path_buf())?;
                 Ok(Work::Beside { source, store, staging })
             }
             Place::Lake { catalog, store, committer, _lock } => {
@@ -85,8 +86,7 @@ impl<'a> Work<'a> {
     /// Removes the folder, as far as it is empty.
     pub fn close(self) {
         if let Work::Beside { store, staging, .. } = self {
-            let disk: &dyn Disk = store.disk().as_ref();
-            let _ = disk.remove_dir(&staging);
+            staging.end(store.disk().as_ref());
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A run may go on until its deadline, while nobody cancels it and the daemon is not stopped. Before a step it gives way to
 //! ingestion, no longer than `maintenance.yield_most`, nor than half of the time it has, so that each run does something;
-//! after it, it rests as long as `maintenance.rate` asks for. Steps
-//! themselves are not interrupted: they are bounded, and what they have written is committed or gone.
+//! after it, it rests as long as `maintenance.rate` asks for. Steps themselves are not interrupted: they are bounded, and
+//! what they have written is committed or gone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -10,8 +10,8 @@
 //! reading the columns they compare, in as many passes as memory asks for. Where the table has no sort order, whole row
 //! groups are copied without decoding them (`copy`); else `decode` reads the rows by field id, leaves out the deleted
 //! ones, and gives them to a `write::Rewriter`, which appends them, or merges files that are in the table's order already
-//! and sorts others, all by the table's order or along a curve through several columns (`curve`). Rows of format 3 keep their ids and
-//! the sequence number of their last change: written down as columns.
+//! and sorts others, all by the table's order or along a curve through several columns (`curve`). Rows of format 3 keep
+//! their ids and the sequence number of their last change: written down as columns.
 
 mod copy;
 mod curve;

@@ -4,19 +4,22 @@
 //!
 //! - it lies in the table's own folders, and in none that is another table's too, live, renamed or dropped, nor beside
 //!   metadata of a table that the catalog does not know;
-//! - no snapshot of any table in the catalog, or of one that was dropped and can come back, reaches it, nor one that an older metadata file in this table's log names;
+//! - no snapshot of any table in the catalog, or of one that was dropped and can come back, reaches it, nor one that an
+//!   older metadata file in this table's log names;
 //! - it is no metadata file of the log, no version hint, in no commit under way, and not owed by the deletion ledger;
 //! - it has not been changed for three days, or as long as was asked: engines write files long before they commit them,
 //!   so less than a day takes `--force`.
 //!
 //! Locations are compared as paths, because engines spell them differently (`file:/x`, `file:///x`). If anything that may
-//! name a file cannot be read, nothing is removed; nor if a metadata file cannot be, whose table's files may lie beside it. What the daemon itself has staged lies in the lake's `staging/`, not in
-//! a table's folder, and is swept when the lake is opened.
+//! name a file cannot be read, nothing is removed; nor if a metadata file cannot be, whose table's files may lie beside
+//! it. What the daemon itself has staged lies in the lake's `staging/`, not in a table's folder, and is swept when the lake
+//! is opened; what a dead `lakectl` has staged goes at once ([`staging`]).
 //!
 //! A metadata file stays for a day whatever is asked: a commit under way has written its own, and no intent names it.
 //!
 //! Before anything is unlinked the table is looked at once more: what a commit has named in the meantime stays.
 
+pub mod staging;
 #[cfg(test)]
 mod tests;
 
@@ -142,6 +145,9 @@ pub fn remove_with(
     let mut uuids = HashMap::from([(hash_of(&table.metadata_location), table.metadata.uuid())]);
     let mut named = named_by(catalog, &table, reach, &mut uuids)?;
     let (mut shared, mut listed) = listed(catalog, &table, &uuids)?;
+    // After the list: a folder that is in it and has no lock now was emptied.
+    let staging = staging::Found::of(catalog.store().disk().as_ref(), &path_of(table.metadata.location())?)?;
+    let staged = staging.taken(&mut listed)?;
     let day_ms = before_ms.min(catalog.store().system().clock.now_ms().saturating_sub(DAY_MS));
     let fresh = |entry: &Entry| entry.location.ends_with(".metadata.json") && entry.modified >= moment(day_ms);
     listed.retain(|entry| !fresh(entry));
@@ -156,7 +162,8 @@ pub fn remove_with(
     }
     shared.sort();
     shared.dedup();
-    let Sorted { orphans, young } = sorted(listed, &named, &shared, before_ms);
+    let Sorted { mut orphans, young } = sorted(listed, &named, &shared, before_ms);
+    orphans.extend(staged);
     let report = Report {
         files: orphans.len() as u64,
         bytes: orphans.iter().map(|entry| entry.len).sum(),
@@ -170,6 +177,7 @@ pub fn remove_with(
             let batch: Vec<&str> = batch.iter().map(|entry| entry.location.as_str()).collect();
             catalog.store().delete_durably(&batch)?;
         }
+        staging.dead.into_iter().for_each(|one| one.end(catalog.store().disk().as_ref()));
     }
     Ok(report)
 }

@@ -227,3 +227,17 @@ fn bad_ages_are_refused_and_what_cannot_be_read_stops_it() {
     history.store().delete(&list).and_then(|()| history.store().put(&list, &bytes)).expect("is whole again");
     assert_eq!(run(0, true).expect("removes").named, [litter]);
 }
+
+#[test]
+fn what_somebody_has_staged_stays_at_any_age_and_a_dead_ones_goes() {
+    let history = History::new(1, &[]);
+    let (disk, location) = (history.store().disk().clone(), history.table().metadata.location().to_string());
+    let table = path_of(&location).expect("a path");
+    let own = staging::Staging::begin(disk.as_ref(), &table, "1").expect("begins");
+    history.store().put(&format!("{location}/.staging-1/a.parquet"), b"staged").expect("is written");
+    history.clock.advance(Duration::from_secs(30 * 86_400));
+    assert_eq!(orphans_of(&history).files, 0, "it is under way");
+    drop(own);
+    assert_eq!(orphans_of(&history).files, 1);
+    assert!(all(&history).iter().all(|file| !file.contains(".staging-")), "the lock goes too");
+}

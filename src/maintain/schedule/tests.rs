@@ -18,7 +18,7 @@ fn commit(sequence: i64, at_ms: i64) -> Commit {
 
 fn facts(commits: Vec<Commit>) -> Facts {
     let sequence = commits.last().map_or(0, |last| last.sequence);
-    Facts { commits, sequence, expirable: Some(Ok(0)), keeps_all: None, waits: None }
+    Facts { commits, sequence, numbered: true, expirable: Some(Ok(0)), keeps_all: None, waits: None }
 }
 
 fn look([began_ms, ended_ms, took_ms]: [i64; 3]) -> Look {
@@ -179,6 +179,28 @@ fn a_clock_that_steps_back_holds_nothing_up() {
         past.follow(&none, now);
         assert_eq!(due(text, &none, &past, now + within), Due::Now, "{what}");
     }
+}
+
+#[test]
+fn commits_of_format_1_count_by_their_times() {
+    let mut history = History::new(1, &[("format-version", "1")]);
+    let mut append = |more: usize| {
+        for _ in 0..more {
+            history.clock.advance(std::time::Duration::from_secs(1));
+            history.append(MAIN_BRANCH);
+        }
+        let table = history.table();
+        assert_eq!(table.metadata.last_sequence_number(), 0);
+        Facts::of(&table.metadata, &table.refs, START_MS + 60_000)
+    };
+    let mut past = Past { last_ms: Some(0), ..Past::default() };
+    let came = append(3);
+    assert_eq!(due("3 commits", &came, &past, START_MS + 60_000), Due::Now);
+    assert_eq!(due("4 commits", &came, &past, START_MS + 60_000), Due::OnCommits);
+    assert_eq!(due("cooled 1m", &came, &past, START_MS + 60_000), Due::At(START_MS + 61_000));
+    past.looked(&came, &trigger("3 commits"), look([START_MS + 60_000, START_MS + 60_000, 0]));
+    assert_eq!(due("1 commits", &came, &past, START_MS + 90_000), Due::OnCommits);
+    assert_eq!(due("1 commits", &append(1), &past, START_MS + 90_000), Due::Now);
 }
 
 #[test]
