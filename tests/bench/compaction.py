@@ -113,10 +113,18 @@ def by_trino(url, folder, table):
             table.measure(who, name, lambda: of_process(pid, lambda: trino.query(port, sql, 900)))
 
 
+def program(pid):
+    """What a process runs; nothing if it has ended: Spark is started by scripts that come and go."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    except FileNotFoundError:
+        return None
+
+
 def by_spark(url, folder, table):
     before = set(process.tree(os.getpid()))
     session = spark.session(url, folder, memory=f"{HEAP}m")
-    (jvm,) = {pid for pid in process.tree(os.getpid()) if pid not in before and "java" in os.path.basename(os.readlink(f"/proc/{pid}/exe"))}
+    (jvm,) = {pid for pid in process.tree(os.getpid()) if pid not in before and program(pid) == "java"}
     try:
         for who, name in (("Spark 4.0 `rewrite_data_files`, first", "spark"), ("Spark 4.0 `rewrite_data_files`, warm", "spark_again")):
             sql = f"CALL lake.system.rewrite_data_files(table => 'peers.{name}', options => map('min-input-files', '2', 'max-concurrent-file-group-rewrites', '2'))"
