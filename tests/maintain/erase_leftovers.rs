@@ -96,7 +96,7 @@ fn what_runs_reported_is_forgotten() {
         table: ident(TABLE),
         task: "compact".into(),
         state: RunState::Running,
-        why: "files are small".into(),
+        why: format!("it is tried again: part={PERSON} is damaged"),
         began_ms: 1,
         ended_ms: None,
         deadline_ms: i64::MAX,
@@ -110,6 +110,7 @@ fn what_runs_reported_is_forgotten() {
     erase_leaves_nothing(&lake);
     let run = lake.catalog.run("one").expect("is there");
     assert_eq!((run.state, run.report), (RunState::Done, json!({})));
+    assert!(run.why.contains("forgotten"), "{}", run.why);
 }
 
 #[test]

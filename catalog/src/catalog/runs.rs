@@ -178,13 +178,13 @@ impl Catalog {
         self.inner.state.end_run(id, state.word(), self.now_ms(), &bytes_of(report))
     }
 
-    /// Empties the reports of a table's runs that have ended: they name partitions and files.
+    /// Empties what a table's runs that have ended say of their reasons and results: they name partitions and files.
     ///
     /// # Errors
     /// Database errors.
     pub fn forget_reports(&self, table: &TableIdent) -> Result<()> {
         let table = (key(table.namespace()), table.name());
-        self.inner.state.empty_reports((&table.0, table.1), &bytes_of(&json!({})))
+        self.inner.state.reword_runs((&table.0, table.1), "forgotten, as an erase asked for", &bytes_of(&json!({})))
     }
 
     /// Writes down that whatever this daemon had begun was cut off, and gives it: for a daemon that starts.

@@ -127,10 +127,11 @@ impl State {
         self.transact(|session| session.execute(sql, &values).map(drop))
     }
 
-    /// Puts this report in the place of those of a table's runs that have ended.
-    pub fn empty_reports(&self, (namespace, name): (&str, &str), report: &[u8]) -> Result<()> {
-        let sql = "UPDATE maintenance_runs SET report = ?3 WHERE namespace = ?1 AND name = ?2 AND state <> ?4";
-        let values = [namespace.into(), name.into(), report.into(), RUNNING.into()];
+    /// Puts these in the place of why a table's runs that have ended were begun, and of what they reported.
+    pub fn reword_runs(&self, (namespace, name): (&str, &str), why: &str, report: &[u8]) -> Result<()> {
+        let sql =
+            "UPDATE maintenance_runs SET why = ?3, report = ?4 WHERE namespace = ?1 AND name = ?2 AND state <> ?5";
+        let values = [namespace.into(), name.into(), why.into(), report.into(), RUNNING.into()];
         self.transact(|session| session.execute(sql, &values).map(drop))
     }
 
